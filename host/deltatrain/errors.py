@@ -1,0 +1,32 @@
+"""What can go wrong, as one tree: each message says what failed, with which value, and what to do next.
+
+The command line turns `CheckFailed` into exit status 1 and every other `DeltatrainError` into exit status 2.
+"""
+
+
+class DeltatrainError(Exception):
+    """Base of every error that deltatrain raises on purpose."""
+
+
+class CheckFailed(DeltatrainError):
+    """A comparison or check ran to its end, and what it compared differs."""
+
+
+class InputError(DeltatrainError):
+    """A value, option, shape or label from the user is out of range."""
+
+
+class DataError(DeltatrainError):
+    """A data set is absent or one of its files cannot be used."""
+
+
+class ModelError(DeltatrainError):
+    """A model file is foreign, truncated, or does not fit its use."""
+
+
+class BuildError(DeltatrainError):
+    """The toolchain is missing, refused a source, or the result does not fit the target."""
+
+
+class DeviceError(DeltatrainError):
+    """The board, the emulator or the line between did not answer as agreed."""
