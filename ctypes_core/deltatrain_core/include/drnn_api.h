@@ -1,0 +1,46 @@
+/*
+ * Functions of the C core; include drnn.h, which brings the types. The Python binding reads this file too.
+ */
+
+/* Compute the arena's layout. Returns 0, or DRNN_ERR_MODEL when the model is not supported. */
+int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan);
+
+/* Bytes of arena that training this model takes, at worst-case events; 0 when the model is not supported. */
+size_t drnn_arena_size(const drnn_model_t *model);
+
+/*
+ * Take an arena (8-byte aligned, at least drnn_arena_size bytes), copy the model's weights there and take
+ * the model's learning rate, clip and thresholds; seed and step number start at 0. Errors: DRNN_ERR_MODEL, DRNN_ERR_ARENA.
+ */
+int drnn_init(drnn_t *net, const drnn_model_t *model, void *arena, size_t arena_bytes);
+
+/* Go back to the weights of the model in flash; the configuration stays. */
+int drnn_reset_weights(drnn_t *net);
+
+/* Set learning rate, clip, thresholds, seed and step number. Error: DRNN_ERR_RANGE. */
+int drnn_configure(drnn_t *net, const drnn_config_t *config);
+
+/* Start a sample: h = c = 0, v_hat = 0, M = b. Drops an unfinished one. */
+int drnn_begin(drnn_t *net);
+
+/*
+ * One frame x [n_in], int16 in the layer's input format, |x| <= DRNN_V_MAX: delta encoding, W.Delta over the active
+ * columns, the cell. Returns the number of frames so far. Errors: DRNN_ERR_STATE, DRNN_ERR_TOO_LONG, DRNN_ERR_RANGE
+ * (the sample is then as before the call).
+ */
+int drnn_push(drnn_t *net, const int16_t *x);
+
+/* Logits of the sample so far; it may go on. Errors: DRNN_ERR_STATE, DRNN_ERR_EMPTY. */
+int drnn_infer(drnn_t *net, drnn_result_t *result);
+
+/*
+ * End the sample by one step of SGD on the cross-entropy at its last frame: backward through time, clip, update.
+ * The history is consumed. Errors (nothing changed): DRNN_ERR_STATE, DRNN_ERR_EMPTY, DRNN_ERR_LABEL.
+ */
+int drnn_train(drnn_t *net, uint16_t label, drnn_result_t *result);
+
+/* Find a tensor in the arena. Error: DRNN_ERR_TENSOR. */
+int drnn_tensor(const drnn_t *net, int id, drnn_tensor_t *tensor);
+
+/* What an error code means, for people. Never NULL. */
+const char *drnn_error_text(int error);

@@ -1,0 +1,148 @@
+/*
+ * Types and constants of the C core. The Python binding reads this very file (through cffi), as does the firmware:
+ * nothing here may need a preprocessor beyond plain `#define NAME number`.
+ */
+#ifndef DRNN_TYPES_H
+#define DRNN_TYPES_H
+
+#define DRNN_ABI_VERSION 1
+
+/* Q-formats that no model may change; the others are chosen by `deltatrain quantize` and stand in the layer. */
+#define DRNN_H_FRAC_BITS 14       /* hidden state and gates, range [-1, 1] */
+#define DRNN_BIAS_FRAC_BITS 24    /* biases, int32, range [-128, 128) */
+#define DRNN_LOGIT_FRAC_BITS 16   /* logits and loss, int32 */
+#define DRNN_V_MAX 16383          /* largest |x| and |h| as stored: one guard bit, so that a difference fits int16 */
+#define DRNN_GRAD_GUARD_BITS 6    /* low-order bits that carried gradients keep below those of the loss gradient */
+
+#define DRNN_MAX_STEPS 4096       /* the bounds of NUMERICS.md hold up to here */
+#define DRNN_MAX_WIDTH 1024       /* of inputs and of hidden units */
+#define DRNN_MAX_CLASSES 256
+#define DRNN_HASH_BYTES 32
+
+enum drnn_cell {
+    DRNN_RNN = 0,
+    DRNN_GRU = 1,
+    DRNN_LSTM = 2
+};
+
+/* Errors. Each code's text is in `drnn_error_text`. */
+enum drnn_error {
+    DRNN_OK = 0,
+    DRNN_ERR_MODEL = -1,       /* the model's dimensions, formats, cell or ABI version are not supported */
+    DRNN_ERR_ARENA = -2,       /* the arena is too small or not aligned to 8 bytes */
+    DRNN_ERR_RANGE = -3,       /* an input exceeds DRNN_V_MAX, or a parameter its range */
+    DRNN_ERR_LABEL = -4,       /* the label is not one of the model's classes */
+    DRNN_ERR_TOO_LONG = -5,    /* the sample has more frames than the model's max_steps */
+    DRNN_ERR_EMPTY = -6,       /* no frame was pushed */
+    DRNN_ERR_STATE = -7,       /* the call does not fit the state, e.g. a frame without drnn_begin */
+    DRNN_ERR_TENSOR = -8       /* no such tensor, or outside its elements, or not writable */
+};
+
+/* A positive real number m * 2^e with 32768 <= m <= 65535; m = 0 is zero. Learning rate, clip and step size. */
+typedef struct {
+    uint16_t m;
+    int16_t e;
+} drnn_scale_t;
+
+/* One recurrent layer as generated into flash. G = 4 for an LSTM (i, f, g, o). */
+typedef struct {
+    uint8_t cell;              /* enum drnn_cell */
+    int8_t x_frac_bits;        /* of the inputs, int16 */
+    int8_t wx_frac_bits;       /* of weights from inputs, int16 */
+    int8_t wh_frac_bits;       /* of weights from hidden units, int16 */
+    int8_t c_frac_bits;        /* of the LSTM's cell state, int16 */
+    uint16_t n_in;
+    uint16_t n_hidden;
+    int16_t theta_x;           /* default thresholds, as in drnn_config_t */
+    int16_t theta_h;
+    const int16_t *weight;     /* [n_in + n_hidden][G * n_hidden]: column j holds the weights that multiply v_j */
+    const int32_t *bias;       /* [G * n_hidden], one per accumulator */
+} drnn_layer_t;
+
+typedef struct {
+    uint32_t abi_version;      /* DRNN_ABI_VERSION at generation */
+    uint16_t n_layers;
+    uint16_t n_classes;
+    uint16_t max_steps;        /* longest sample, frames */
+    int8_t readout_frac_bits;  /* of the readout's weights, int16 */
+    drnn_scale_t learning_rate;     /* defaults, as in drnn_config_t */
+    drnn_scale_t clip;
+    const drnn_layer_t *layers;
+    const int16_t *readout_weight;  /* [n_classes][n_hidden] */
+    const int32_t *readout_bias;    /* [n_classes] */
+    uint8_t hash[DRNN_HASH_BYTES];  /* SHA-256 of the quantised model */
+} drnn_model_t;
+
+/* What may change at run time. */
+typedef struct {
+    drnn_scale_t learning_rate;  /* at most DRNN_MAX_LEARNING_RATE */
+    drnn_scale_t clip;           /* C: the step is scaled by min(1, C / B), B the bound of the gradient's norm */
+    int16_t theta_x;             /* threshold of inputs, in their format; 0 .. 32767 */
+    int16_t theta_h;             /* threshold of hidden units, Q1.14 */
+    uint32_t seed;               /* of stochastic rounding */
+    uint32_t step;               /* number of the next training step; counts up, part of the random function */
+} drnn_config_t;
+
+/* The outcome of one sample. */
+typedef struct {
+    int32_t loss;              /* cross-entropy, nats, Q16; 0 after inference */
+    uint16_t predicted;        /* class with the largest logit, the first of equals */
+    uint16_t n_steps;          /* frames of the sample */
+    uint32_t active_x;         /* events: active inputs, summed over the frames */
+    uint32_t active_h;         /* active hidden units, likewise */
+    uint32_t macs_forward;     /* multiply-accumulates of W.Delta as executed */
+    uint32_t macs_backward;    /* of W^T.dM as executed (the first layer's dx is not computed) */
+    uint32_t macs_gradient;    /* of dM.Delta^T as executed */
+    uint32_t columns_updated;  /* columns of W that had at least one event */
+    uint32_t clipped;          /* 1 when the bound exceeded the clip */
+    int32_t grad_exponent;     /* of the loss gradient: 2^grad_exponent times the int16 value */
+    int32_t dm_exponent;       /* of the stored dM beyond the carried gradients' unit */
+    uint32_t bound_m;          /* the norm bound B: bound_m * 2^bound_e */
+    int32_t bound_e;
+    uint32_t saturated_h;      /* saturations in this sample, by tensor */
+    uint32_t saturated_c;
+    uint32_t saturated_grad;   /* carried gradients */
+    uint32_t saturated_w;      /* weights and biases at the end of their range */
+    uint32_t underflow_dm;     /* entries of dM that became 0 in int16 though they were not */
+} drnn_result_t;
+
+/* Tensors a host may read; those up to DRNN_T_READOUT_BIAS it may write too. */
+enum drnn_tensor_id {
+    DRNN_T_WEIGHT = 0,         /* int16 [n_in + n_hidden][G * n_hidden] */
+    DRNN_T_BIAS = 1,           /* int32 [G * n_hidden] */
+    DRNN_T_READOUT_WEIGHT = 2, /* int16 [n_classes][n_hidden] */
+    DRNN_T_READOUT_BIAS = 3,   /* int32 [n_classes] */
+    DRNN_T_HIDDEN = 4,         /* int16 [n_hidden], after the last frame */
+    DRNN_T_CELL = 5,           /* int16 [n_hidden], after the last frame */
+    DRNN_T_LOGITS = 6,         /* int32 [n_classes], of the last sample */
+    DRNN_T_DM = 7,             /* int16 [n_steps][G * n_hidden], of the last training step */
+    DRNN_T_COUNT = 8
+};
+
+typedef struct {
+    void *data;
+    uint32_t count;            /* elements */
+    uint8_t item_bytes;        /* 2 or 4 */
+    uint8_t writable;
+} drnn_tensor_t;
+
+/* Where each region of the arena starts, in bytes from its base. `drnn_plan` computes it from the model alone. */
+typedef struct {
+    uint32_t weight, bias, readout_weight, readout_bias;   /* trained parameters */
+    uint32_t gates, cells, event_mask, event_value, event_start;  /* history */
+    uint32_t m_acc, v_hat, hidden, logits, grad;            /* scratch */
+    uint32_t total;
+} drnn_plan_t;
+
+/* The state of one network. Its fields are the library's own. */
+typedef struct {
+    const drnn_model_t *model;
+    uint8_t *arena;
+    drnn_plan_t plan;
+    drnn_config_t config;
+    uint32_t phase;
+    uint32_t n_steps;
+    drnn_result_t result;
+} drnn_t;
+
+#endif

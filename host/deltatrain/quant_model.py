@@ -1,0 +1,207 @@
+"""The quantised model: integers, their Q-formats, and what is needed to use them; as a frozen description and a file.
+
+The file is `.safetensors`: the tensors by name, and one JSON description under the metadata key `deltatrain`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from deltatrain.errors import ModelError
+from deltatrain.features import FeatureConfig
+from deltatrain.scale import Scale
+
+METADATA_KEY = "deltatrain"
+FILE_KIND = "quantised"
+N_GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+
+Int16 = NDArray[np.int16]
+Int32 = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class QuantLayer:
+    """One recurrent layer in integers; the C core's `drnn_layer_t`.
+
+    weight : ndarray, shape (n_in + n_hidden, G * n_hidden), int16
+        Row j holds the weights that multiply v_j = [x ; h]_j; rows below n_in in Q(wx_frac_bits), the rest in
+        Q(wh_frac_bits).
+    bias : ndarray, shape (G * n_hidden,), int32, Q7.24, one per accumulator.
+    theta_x, theta_h : thresholds, as integers in the format of x and of h (Q1.14).
+    """
+
+    cell: str
+    n_in: int
+    n_hidden: int
+    x_frac_bits: int
+    wx_frac_bits: int
+    wh_frac_bits: int
+    c_frac_bits: int
+    theta_x: int
+    theta_h: int
+    weight: Int16
+    bias: Int32
+
+
+@dataclass(frozen=True)
+class QuantModel:
+    """A whole network in integers; the C core's `drnn_model_t`.
+
+    readout_weight : ndarray, shape (n_classes, n_hidden), int16, Q(readout_frac_bits).
+    readout_bias : ndarray, shape (n_classes,), int32, Q7.24.
+    learning_rate, clip : defaults of training, which the user may override at run time.
+    """
+
+    layers: tuple[QuantLayer, ...]
+    readout_frac_bits: int
+    readout_weight: Int16
+    readout_bias: Int32
+    max_steps: int
+    learning_rate: Scale
+    clip: Scale
+    class_names: tuple[str, ...]
+    features: FeatureConfig
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_in(self) -> int:
+        return self.layers[0].n_in
+
+    @property
+    def n_classes(self) -> int:
+        return int(self.readout_weight.shape[0])
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """The trained tensors by their names in the file."""
+        named: dict[str, NDArray[Any]] = {}
+        for index, layer in enumerate(self.layers):
+            named[f"layer{index}.weight"] = layer.weight
+            named[f"layer{index}.bias"] = layer.bias
+        named["readout.weight"] = self.readout_weight
+        named["readout.bias"] = self.readout_bias
+        return named
+
+    def hash(self) -> bytes:
+        """SHA-256 of everything that the device computes with: description and tensors, not the provenance."""
+        digest = hashlib.sha256(json.dumps(self._arithmetic(), sort_keys=True).encode())
+        for name, tensor in sorted(self.tensors().items()):
+            digest.update(name.encode() + b"\0" + tensor.astype(tensor.dtype.newbyteorder("<")).tobytes())
+        return digest.digest()
+
+    def with_tensors(self, tensors: dict[str, NDArray[Any]]) -> QuantModel:
+        """The same model with other trained values, e.g. those read back from a device."""
+        layers = tuple(
+            replace(layer, weight=tensors[f"layer{i}.weight"], bias=tensors[f"layer{i}.bias"])
+            for i, layer in enumerate(self.layers)
+        )
+        return replace(
+            self, layers=layers, readout_weight=tensors["readout.weight"], readout_bias=tensors["readout.bias"]
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the file; `load` gives back an equal model."""
+        description = {
+            "kind": FILE_KIND,
+            **self._arithmetic(),
+            "class_names": list(self.class_names),
+            "features": self.features.to_dict(),
+            "provenance": self.provenance,
+        }
+        save_file(self.tensors(), str(path), metadata={METADATA_KEY: json.dumps(description, sort_keys=True)})
+
+    @staticmethod
+    def load(path: Path) -> QuantModel:
+        """Read a quantised model; ModelError when the file is absent, truncated, foreign or inconsistent."""
+        try:
+            with safe_open(str(path), framework="numpy") as file:
+                description = json.loads((file.metadata() or {})[METADATA_KEY])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        except FileNotFoundError as error:
+            raise ModelError(f"there is no model file {path}; make one with `deltatrain quantize`") from error
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{path} is not a whole .safetensors file ({error}); make it anew") from error
+        except (KeyError, json.JSONDecodeError) as error:
+            raise ModelError(f"{path} holds no deltatrain model: its description is missing") from error
+        if description.get("kind") != FILE_KIND:
+            raise ModelError(
+                f"{path} is a {description.get('kind', 'foreign')} model, not a quantised one; "
+                "run `deltatrain quantize` on it first"
+            )
+        try:
+            model = _from_description(description, tensors)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{path}: the description does not fit this version ({error!r}); make it anew") from error
+        _check(model, path)
+        return model
+
+    def _arithmetic(self) -> dict[str, Any]:
+        return {
+            "max_steps": self.max_steps,
+            "learning_rate": [self.learning_rate.m, self.learning_rate.e],
+            "clip": [self.clip.m, self.clip.e],
+            "readout_frac_bits": self.readout_frac_bits,
+            "layers": [
+                {
+                    key: getattr(layer, key)
+                    for key in (
+                        "cell",
+                        "n_in",
+                        "n_hidden",
+                        "x_frac_bits",
+                        "wx_frac_bits",
+                        "wh_frac_bits",
+                        "c_frac_bits",
+                        "theta_x",
+                        "theta_h",
+                    )
+                }
+                for layer in self.layers
+            ],
+        }
+
+
+def _from_description(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> QuantModel:
+    layers = tuple(
+        QuantLayer(**layer, weight=tensors[f"layer{i}.weight"], bias=tensors[f"layer{i}.bias"])
+        for i, layer in enumerate(description["layers"])
+    )
+    return QuantModel(
+        layers=layers,
+        readout_frac_bits=int(description["readout_frac_bits"]),
+        readout_weight=tensors["readout.weight"],
+        readout_bias=tensors["readout.bias"],
+        max_steps=int(description["max_steps"]),
+        learning_rate=Scale(*description["learning_rate"]),
+        clip=Scale(*description["clip"]),
+        class_names=tuple(description["class_names"]),
+        features=FeatureConfig.from_dict(description["features"]),
+        provenance=dict(description["provenance"]),
+    )
+
+
+def _check(model: QuantModel, path: Path) -> None:
+    expected: dict[str, tuple[tuple[int, ...], type]] = {}
+    for i, layer in enumerate(model.layers):
+        width = N_GATES[layer.cell] * layer.n_hidden
+        accumulators = (4 if layer.cell == "gru" else N_GATES[layer.cell]) * layer.n_hidden
+        expected[f"layer{i}.weight"] = ((layer.n_in + layer.n_hidden, width), np.int16)
+        expected[f"layer{i}.bias"] = ((accumulators,), np.int32)
+    n_classes = len(model.class_names)
+    expected["readout.weight"] = ((n_classes, model.layers[-1].n_hidden), np.int16)
+    expected["readout.bias"] = ((n_classes,), np.int32)
+    for name, tensor in model.tensors().items():
+        shape, dtype = expected[name]
+        if tensor.shape != shape or tensor.dtype != dtype:
+            raise ModelError(
+                f"{path}: tensor {name} is {tensor.dtype}{list(tensor.shape)}, "
+                f"the description asks for {np.dtype(dtype)}{list(shape)}"
+            )
