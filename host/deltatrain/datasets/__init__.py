@@ -1,0 +1,74 @@
+"""Data sets by name: embedded synthetic speech, known public sets in a data folder, or a user's own folder.
+
+A new set is one file with a `load(data_dir, config)` function and one line in `_LOADERS`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from deltatrain.datasets import folder, fsdd
+from deltatrain.datasets.base import Dataset, Loader, Utterance, check_labels
+from deltatrain.datasets.splits import index_split, personal_split, pretrain_split
+from deltatrain.errors import DataError
+from deltatrain.features import FeatureConfig
+
+__all__ = [
+    "DATA_DIR_VARIABLE",
+    "Dataset",
+    "Utterance",
+    "check_labels",
+    "index_split",
+    "known_names",
+    "load",
+    "personal_split",
+    "pretrain_split",
+]
+
+DATA_DIR_VARIABLE = "DELTATRAIN_DATA"
+
+_LOADERS: Mapping[str, Loader] = {
+    "fsdd": fsdd.load,
+}
+
+
+def known_names() -> tuple[str, ...]:
+    """Return the names of the data sets that `load` knows besides folders."""
+    return tuple(sorted(_LOADERS))
+
+
+def load(name: str, data_dir: str | Path | None = None, config: FeatureConfig | None = None) -> Dataset:
+    """Return a data set by its name, or a folder of recordings.
+
+    Parameters
+    ----------
+    name : str
+        One of `known_names`, or the path of a folder laid out as `DIR/<class>/<speaker>_<anything>.wav`.
+    data_dir : path, optional
+        The folder that holds the public data sets; by default the environment variable `DELTATRAIN_DATA`.
+    config : FeatureConfig, optional
+        How to extract features; its standardisation, if any, is left out.
+
+    Returns
+    -------
+    Dataset
+        Raw log-mel features, each recording cut to `config.max_frames` frames.
+
+    Raises
+    ------
+    DataError
+        If there is no such data set, it is absent from the data folder, or one of its files cannot be used.
+    """
+    settings = (config or FeatureConfig()).raw()
+    if (loader := _LOADERS.get(name)) is not None:
+        place = data_dir or os.environ.get(DATA_DIR_VARIABLE) or None
+        return loader(None if place is None else Path(place).expanduser(), settings)
+    path = Path(name).expanduser()
+    if name and path.is_dir():
+        return folder.load(path, settings)
+    raise DataError(
+        f"there is no data set {name!r}; give one of {', '.join(known_names())}, "
+        "or a folder laid out as DIR/<class>/<speaker>_<anything>.wav"
+    )
