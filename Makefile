@@ -1,0 +1,57 @@
+# Everything starts here: `make demo` and `make test` install what they need, once, and then only run.
+#
+# Another Python:       make PYTHON=python3.12 demo
+# Options of a command: make demo ARGS="--data fsdd --data-dir DIR --holdout NAME"
+
+PYTHON ?= python3
+ARGS ?=
+JOBS ?= 2
+export PYTHON
+
+# Small matrices: more BLAS threads than one only wait for each other.
+export OPENBLAS_NUM_THREADS ?= 1
+
+BIN := .venv/bin
+CORE := ctypes_core/deltatrain_core
+CORE_SOURCES := $(wildcard $(CORE)/build_core.py $(CORE)/src/*.[ch] $(CORE)/include/*.h)
+PACKAGING := setup.cfg setup.py pyproject.toml
+
+.PHONY: help demo test setup digits clean debian
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: setup ## the main job on the embedded data: export, emulator, training on the device, comparison, report
+	@$(BIN)/deltatrain demo $(ARGS)
+
+test: setup ## ruff, mypy (strict) and every test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n $(JOBS) $(ARGS)
+
+setup: .venv/.core ## Debian packages, and the Python environment .venv, where they are missing
+
+digits: setup ## synthesise the embedded data set anew (needs espeak-ng)
+	.ci/debian espeak-ng
+	$(BIN)/python -m deltatrain.datasets.synthesise $(ARGS)
+
+clean: ## remove the environment and all that was built
+	rm -rf .venv build dist host/*.egg-info *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -f $(CORE)/_core.*.so
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+debian:
+	@.ci/debian
+
+# The environment follows the packaging files, and the C extension in it follows the C sources too.
+.venv/.environment: $(PACKAGING) | debian
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "deltatrain needs Python 3.11 or newer: make PYTHON=python3.12, say"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.venv/.core: .venv/.environment $(CORE_SOURCES)
+	$(BIN)/python setup.py --quiet build_ext --inplace --force
+	@touch $@
