@@ -7,9 +7,9 @@ Power scale
 -----------
 Audio is int16 / 32768, so it lies in [-1, 1). The power of an FFT bin is |X_k|² of the Hann-windowed frame,
 not divided by the length of the frame; a band is the sum of its bins weighted by a triangle of peak 1. With
-200-sample windows a full-scale sine in the middle of a band gives about ln(2500) = 7.8. The floor ln(1e-6) = -13.8
-is the power of white noise of 2.4 steps of int16 (lowest band, -83 dB of full scale) to 1.0 (highest, widest band):
-rounding noise and digital silence stay at the floor, quiet recordings stay well above it.
+200-sample windows a full-scale sine in the middle of a band gives about ln(2500) = 7.8. The floor
+ln(1e-6) = -13.8 is the power of white noise of 2.4 steps of int16 (lowest band, -83 dB of full scale) to 1.0
+(highest, widest band): rounding noise and digital silence stay at the floor, quiet recordings well above it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Each sub-folder of DIR is a class, named by the folder; classes are numbered in alphabetical order. The
 speaker is the part of the file name before the first underscore. The recordings of one speaker and class are
-numbered from 0 in alphabetical order of their file names. Hidden files and files other than wav are passed over.
+numbered from 0 in alphabetical order of their file names. Hidden files and files other than wav are passed
+over.
 """
 
 from __future__ import annotations

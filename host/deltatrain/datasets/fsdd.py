@@ -1,5 +1,7 @@
-"""Free Spoken Digit Dataset: real speakers, 8 kHz, from `DIR/fsdd/recordings/{digit}_{speaker}_{index}.wav`."""
+"""Free Spoken Digit Dataset: real speakers, 8 kHz, recordings in `DIR/fsdd/recordings`.
 
+Files are named `{digit}_{speaker}_{index}.wav`.
+"""
 from __future__ import annotations
 
 import re
@@ -18,7 +20,8 @@ OFFICIAL_TEST_INDICES = range(5)
 _FILE_NAME = re.compile(r"(\d+)_(.+)_(\d+)\.wav", re.IGNORECASE)
 _SOURCE = (
     "the Free Spoken Digit Dataset (CC BY-SA 4.0) is at "
-    "https://github.com/Jakobovski/free-spoken-digit-dataset: clone it as DIR/fsdd, then name DIR by --data-dir or by the environment variable DELTATRAIN_DATA"
+    "https://github.com/Jakobovski/free-spoken-digit-dataset: clone it "
+    "as DIR/fsdd, then name DIR by --data-dir or by the environment variable DELTATRAIN_DATA"
 )
 
 
