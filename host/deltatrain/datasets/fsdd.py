@@ -2,6 +2,7 @@
 
 Files are named `{digit}_{speaker}_{index}.wav`.
 """
+
 from __future__ import annotations
 
 import re
