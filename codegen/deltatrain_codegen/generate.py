@@ -1,0 +1,198 @@
+"""A quantised model as C source: data and constants only; the logic is the C core's.
+
+The same model gives the same bytes, on every machine and day: what is written depends on the model, the
+version of deltatrain and the C core's ABI, and on nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from deltatrain_core._core import lib
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+
+import deltatrain
+from deltatrain.quant_model import QuantLayer, QuantModel
+from deltatrain.scale import Scale
+from deltatrain_codegen import c_text
+from deltatrain_codegen.plan import arena_bytes
+
+HEADER, SOURCE = "dt_model.h", "dt_model.c"
+GATE_NAMES = {"rnn": "h", "gru": "r, z, n", "lstm": "i, f, g, o"}
+ACCUMULATOR_NAMES = {"rnn": "h", "gru": "r, z, nx, nh", "lstm": "i, f, g, o"}
+
+
+@dataclass(frozen=True)
+class CArray:
+    """A constant array of the generated source."""
+
+    name: str
+    c_type: str
+    comment: list[str]
+    count: str  # C expression: its shape, multiplied out by the compiler
+    size: str  # C expression, bytes
+    lines: list[str]
+
+
+def generate(model: QuantModel) -> dict[str, str]:
+    """The generated files of a model.
+
+    Parameters
+    ----------
+    model : QuantModel
+
+    Returns
+    -------
+    dict of str to str
+        File name to text: `dt_model.h` (dimensions, arena size, class names) and `dt_model.c` (`dt_model` and
+        its arrays).
+
+    Raises
+    ------
+    ModelError
+        If the C core does not support the model's dimensions, formats or cells.
+    """
+    first, last = model.layers[0], model.layers[-1]
+    values = {
+        "version": deltatrain.__version__,
+        "model_hash": model.hash().hex(),
+        "abi_version": lib.DRNN_ABI_VERSION,
+        "v_max": lib.DRNN_V_MAX,
+        "n_in": model.n_in,
+        "x_format": c_text.q_format(first.x_frac_bits),
+        "x_frac_bits": first.x_frac_bits,
+        "n_hidden": last.n_hidden,
+        "n_classes": model.n_classes,
+        "max_steps": model.max_steps,
+        "arena_bytes": arena_bytes(model),
+        "class_names": [c_text.string(name) for name in model.class_names],
+        "arrays": _arrays(model),
+        "layers": [_layer(layer) for layer in model.layers],
+        "readout_frac_bits": model.readout_frac_bits,
+        "learning_rate": _scale(model.learning_rate),
+        "clip": _scale(model.clip),
+        "hash_lines": c_text.comma_lines(
+            (f"0x{byte:02x}" for byte in model.hash()), width=16 * len("0x00, ")
+        ),
+    }
+    return {name: _environment().get_template(f"{name}.j2").render(values) for name in (HEADER, SOURCE)}
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("deltatrain_codegen"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # C, not HTML
+    )
+    environment.filters["sizeof"] = lambda name: f"sizeof {name}"
+    return environment
+
+
+def _layer(layer: QuantLayer) -> dict[str, Any]:
+    return {
+        "cell": f"DRNN_{layer.cell.upper()}",
+        "x_frac_bits": layer.x_frac_bits,
+        "wx_frac_bits": layer.wx_frac_bits,
+        "wh_frac_bits": layer.wh_frac_bits,
+        "c_frac_bits": layer.c_frac_bits,
+        "n_in": layer.n_in,
+        "n_hidden": layer.n_hidden,
+        "theta_x": layer.theta_x,
+        "theta_x_real": c_text.real(layer.theta_x * 2.0**-layer.x_frac_bits),
+        "theta_h": layer.theta_h,
+        "theta_h_real": c_text.real(layer.theta_h * 2.0**-lib.DRNN_H_FRAC_BITS),
+    }
+
+
+def _scale(scale: Scale) -> dict[str, str]:
+    return {"c": f"{{{scale.m}u, {scale.e}}}", "real": c_text.real(float(scale))}
+
+
+def _arrays(model: QuantModel) -> list[CArray]:
+    arrays: list[CArray] = []
+    for index, layer in enumerate(model.layers):
+        arrays += [_weight_array(layer, index), _bias_array(layer, index)]
+    return [*arrays, *_readout_arrays(model)]
+
+
+def _weight_array(layer: QuantLayer, index: int) -> CArray:
+    n_in, n_hidden = layer.n_in, layer.n_hidden
+    gates = layer.weight.shape[1] // n_hidden
+    wx, wh = layer.weight[:n_in], layer.weight[n_in:]
+    return CArray(
+        name=f"dt_weight_{index}",
+        c_type="int16_t",
+        comment=[
+            f"Layer {index}, weights [n_in + n_hidden][{gates} * n_hidden]: each row a column of W, "
+            f"gates {GATE_NAMES[layer.cell]}.",
+            f"Those of x: {_format_and_range(wx, layer.wx_frac_bits, 16)}.",
+            f"Those of h: {_format_and_range(wh, layer.wh_frac_bits, 16)}.",
+        ],
+        count=f"({n_in} + {n_hidden}) * ({gates} * {n_hidden})",
+        size=f"2 * ({n_in} + {n_hidden}) * ({gates} * {n_hidden})",
+        lines=c_text.array_lines(
+            layer.weight.ravel().tolist(),
+            [f"x[{i}]" for i in range(n_in)] + [f"h[{i}]" for i in range(n_hidden)],
+        ),
+    )
+
+
+def _bias_array(layer: QuantLayer, index: int) -> CArray:
+    accumulators = layer.bias.size // layer.n_hidden
+    return CArray(
+        name=f"dt_bias_{index}",
+        c_type="int32_t",
+        comment=[
+            f"Layer {index}, biases [{accumulators} * n_hidden], one for each accumulator.",
+            f"{_format_and_range(layer.bias, lib.DRNN_BIAS_FRAC_BITS, 32)}.",
+        ],
+        count=f"{accumulators} * {layer.n_hidden}",
+        size=f"4 * {accumulators} * {layer.n_hidden}",
+        lines=c_text.array_lines(layer.bias.tolist(), ACCUMULATOR_NAMES[layer.cell].split(", ")),
+    )
+
+
+def _readout_arrays(model: QuantModel) -> list[CArray]:
+    n_classes, n_hidden = model.readout_weight.shape
+    return [
+        CArray(
+            name="dt_readout_weight",
+            c_type="int16_t",
+            comment=[
+                "Readout, weights [n_classes][n_hidden].",
+                f"{_format_and_range(model.readout_weight, model.readout_frac_bits, 16)}.",
+            ],
+            count=f"{n_classes} * {n_hidden}",
+            size=f"2 * {n_classes} * {n_hidden}",
+            lines=c_text.array_lines(
+                model.readout_weight.ravel().tolist(), [f"class {index}" for index in range(n_classes)]
+            ),
+        ),
+        CArray(
+            name="dt_readout_bias",
+            c_type="int32_t",
+            comment=[
+                "Readout, biases [n_classes].",
+                f"{_format_and_range(model.readout_bias, lib.DRNN_BIAS_FRAC_BITS, 32)}.",
+            ],
+            count=f"{n_classes}",
+            size=f"4 * {n_classes}",
+            lines=c_text.comma_lines(c_text.integer(value) for value in model.readout_bias.tolist()),
+        ),
+    ]
+
+
+def _format_and_range(values: NDArray[Any], frac_bits: int, total_bits: int) -> str:
+    low, high = float(np.min(values)), float(np.max(values))
+    unit = 2.0**-frac_bits
+    return (
+        f"{c_text.q_format(frac_bits, total_bits)}, {c_text.real(low * unit)} to {c_text.real(high * unit)}"
+    )
