@@ -11,8 +11,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from deltatrain_core._core import lib
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from numpy.typing import NDArray
 
 import deltatrain
@@ -20,6 +19,7 @@ from deltatrain.quant_model import QuantLayer, QuantModel
 from deltatrain.scale import Scale
 from deltatrain_codegen import c_text
 from deltatrain_codegen.plan import arena_bytes
+from deltatrain_core._core import lib
 
 HEADER, SOURCE = "dt_model.h", "dt_model.c"
 GATE_NAMES = {"rnn": "h", "gru": "r, z, n", "lstm": "i, f, g, o"}
@@ -79,7 +79,7 @@ def generate(model: QuantModel) -> dict[str, str]:
             (f"0x{byte:02x}" for byte in model.hash()), width=16 * len("0x00, ")
         ),
     }
-    return {name: _environment().get_template(f"{name}.j2").render(values) for name in (HEADER, SOURCE)}
+    return {name: template(f"{name}.j2").render(values) for name in (HEADER, SOURCE)}
 
 
 @cache
@@ -94,6 +94,11 @@ def _environment() -> Environment:
     )
     environment.filters["sizeof"] = lambda name: f"sizeof {name}"
     return environment
+
+
+def template(name: str) -> Template:
+    """A template of this package; a variable it does not find is an error."""
+    return _environment().get_template(name)
 
 
 def _layer(layer: QuantLayer) -> dict[str, Any]:

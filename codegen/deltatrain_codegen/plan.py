@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deltatrain_core._core import ffi, lib
-
 from deltatrain.errors import ModelError
 from deltatrain.quant_model import QuantModel
+from deltatrain_core._core import ffi, lib
 
 # What the regions of drnn_plan_t are for; those not named here are scratch.
 PURPOSES = {
@@ -79,8 +78,9 @@ def arena_plan(
     if (status := lib.drnn_plan(c_model, plan)) < 0:
         raise ModelError(
             f"the C core refuses the model ({ffi.string(lib.drnn_error_text(status)).decode()}): "
-            f"layers {'/'.join(layer.cell for layer in model.layers)}, {width} units, {model.n_classes} classes, "
-            f"{max_steps or model.max_steps} steps; quantise a model within the limits of drnn_types.h"
+            f"cells {'/'.join(layer.cell for layer in model.layers)}, {width} units, "
+            f"{model.n_classes} classes, {max_steps or model.max_steps} steps; "
+            "quantise a model within the limits of drnn_types.h"
         )
     starts = {name: int(getattr(plan, name)) for name, _ in ffi.typeof("drnn_plan_t").fields}
     total = starts.pop("total")
