@@ -19,9 +19,6 @@
 #ifndef DRNN_H
 #define DRNN_H
 
-#include <stddef.h>
-#include <stdint.h>
-
 #include "drnn_types.h"
 
 #ifdef __cplusplus

@@ -1,9 +1,12 @@
 /*
  * Types and constants of the C core. The Python binding reads this very file (through cffi), as does the firmware:
- * nothing here may need a preprocessor beyond plain `#define NAME number`.
+ * it must stay plain C, with no other directives than the guard, these includes and `#define NAME number`.
  */
 #ifndef DRNN_TYPES_H
 #define DRNN_TYPES_H
+
+#include <stddef.h>
+#include <stdint.h>
 
 #define DRNN_ABI_VERSION 1
 
@@ -75,7 +78,7 @@ typedef struct {
 
 /* What may change at run time. */
 typedef struct {
-    drnn_scale_t learning_rate;  /* at most DRNN_MAX_LEARNING_RATE */
+    drnn_scale_t learning_rate;  /* below 32 */
     drnn_scale_t clip;           /* C: the step is scaled by min(1, C / B), B the bound of the gradient's norm */
     int16_t theta_x;             /* threshold of inputs, in their format; 0 .. 32767 */
     int16_t theta_h;             /* threshold of hidden units, Q1.14 */
@@ -128,9 +131,25 @@ typedef struct {
 
 /* Where each region of the arena starts, in bytes from its base. `drnn_plan` computes it from the model alone. */
 typedef struct {
-    uint32_t weight, bias, readout_weight, readout_bias;   /* trained parameters */
-    uint32_t gates, cells, event_mask, event_value, event_start;  /* history */
-    uint32_t m_acc, v_hat, hidden, logits, grad;            /* scratch */
+    /* trained parameters, laid out as in the model */
+    uint32_t weight, bias, readout_weight, readout_bias;
+    /* history of one sample, T = max_steps */
+    uint32_t gates;         /* int16 [T][G * n_hidden], overwritten by dM on the way back */
+    uint32_t cells;         /* int16 [T][n_hidden] */
+    uint32_t event_mask;    /* uint32 [T][words]: bit j is set where v_j was active */
+    uint32_t event_start;   /* uint32 [T]: where the values of step t start; later the cursor of the update */
+    uint32_t event_value;   /* int16 [T * (n_in + n_hidden)]: the Delta of active entries, step after step */
+    /* scratch */
+    uint32_t m_acc;         /* int64 [G * n_hidden]: M while going forward, products while going back */
+    uint32_t v_hat;         /* int16 [n_in + n_hidden] */
+    uint32_t hidden;        /* int16 [n_hidden] */
+    uint32_t logits;        /* int32 [n_classes] */
+    uint32_t columns;       /* uint16 [n_in + n_hidden]: active columns of one step */
+    uint32_t d_logits;      /* int32 [n_classes] */
+    uint32_t dm_acc;        /* int32 [G * n_hidden]: dM, carried */
+    uint32_t d_hidden, d_v_hat, d_cell;  /* int32 [n_hidden] each, carried */
+    uint32_t column_steps;  /* uint16 [T]: steps at which one column was active */
+    uint32_t column_deltas; /* int16 [T]: its Delta there */
     uint32_t total;
 } drnn_plan_t;
 
@@ -140,8 +159,8 @@ typedef struct {
     uint8_t *arena;
     drnn_plan_t plan;
     drnn_config_t config;
-    uint32_t phase;
-    uint32_t n_steps;
+    uint32_t phase;            /* whether a sample is under way */
+    uint32_t n_steps;          /* frames of the sample so far */
     drnn_result_t result;
 } drnn_t;
 

@@ -1,0 +1,199 @@
+"""One network in the C core, on this machine: the same sources, built for the PC, as run in the firmware."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deltatrain_core._core import ffi, lib
+
+if TYPE_CHECKING:
+    from deltatrain.quant_model import QuantModel
+    from deltatrain.scale import Scale
+
+Int16 = NDArray[np.int16]
+
+CELLS = {"rnn": lib.DRNN_RNN, "gru": lib.DRNN_GRU, "lstm": lib.DRNN_LSTM}
+
+# Names of a model's tensors, as in its file, to the core's ids; then those that only exist while running.
+TENSOR_IDS = {
+    "layer0.weight": lib.DRNN_T_WEIGHT,
+    "layer0.bias": lib.DRNN_T_BIAS,
+    "readout.weight": lib.DRNN_T_READOUT_WEIGHT,
+    "readout.bias": lib.DRNN_T_READOUT_BIAS,
+    "hidden": lib.DRNN_T_HIDDEN,
+    "cell": lib.DRNN_T_CELL,
+    "logits": lib.DRNN_T_LOGITS,
+    "dm": lib.DRNN_T_DM,
+}
+
+
+class CoreError(Exception):
+    """The core refused a call; `code` is its `DRNN_ERR_*`."""
+
+    def __init__(self, call: str, code: int) -> None:
+        super().__init__(f"{call}: {error_text(code)}")
+        self.code = code
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The outcome of one sample: the fields of `drnn_result_t`, by the same names; see drnn_types.h."""
+
+    loss: int
+    predicted: int
+    n_steps: int
+    active_x: int
+    active_h: int
+    macs_forward: int
+    macs_backward: int
+    macs_gradient: int
+    columns_updated: int
+    clipped: int
+    grad_exponent: int
+    dm_exponent: int
+    bound_m: int
+    bound_e: int
+    saturated_h: int
+    saturated_c: int
+    saturated_grad: int
+    saturated_w: int
+    underflow_dm: int
+
+
+def error_text(code: int) -> str:
+    """What an error code of the core means."""
+    return str(ffi.string(lib.drnn_error_text(code)).decode())
+
+
+def _check(call: str, code: int) -> int:
+    if code < 0:
+        raise CoreError(call, code)
+    return code
+
+
+class _CModel:
+    """A `drnn_model_t` and everything it points to, kept alive together."""
+
+    def __init__(self, model: QuantModel) -> None:
+        self._kept: list[Any] = []
+        self.layers = ffi.new("drnn_layer_t[]", len(model.layers))
+        for target, layer in zip(self.layers, model.layers, strict=True):
+            target.cell = CELLS[layer.cell]
+            for field in ("x_frac_bits", "wx_frac_bits", "wh_frac_bits", "c_frac_bits", "n_in", "n_hidden"):
+                setattr(target, field, getattr(layer, field))
+            target.theta_x, target.theta_h = layer.theta_x, layer.theta_h
+            target.weight = self._array("const int16_t[]", layer.weight)
+            target.bias = self._array("const int32_t[]", layer.bias)
+        self.pointer = ffi.new("drnn_model_t *")
+        self.pointer.abi_version = lib.DRNN_ABI_VERSION
+        self.pointer.n_layers = len(model.layers)
+        self.pointer.n_classes = model.n_classes
+        self.pointer.max_steps = model.max_steps
+        self.pointer.readout_frac_bits = model.readout_frac_bits
+        self.pointer.learning_rate = (model.learning_rate.m, model.learning_rate.e)
+        self.pointer.clip = (model.clip.m, model.clip.e)
+        self.pointer.layers = self.layers
+        self.pointer.readout_weight = self._array("const int16_t[]", model.readout_weight)
+        self.pointer.readout_bias = self._array("const int32_t[]", model.readout_bias)
+        self.pointer.hash = model.hash()
+
+    def _array(self, c_type: str, values: NDArray[Any]) -> Any:
+        array = ffi.from_buffer(c_type, np.ascontiguousarray(values))
+        self._kept.append(array)
+        return array
+
+
+def arena_plan(model: QuantModel) -> dict[str, int]:
+    """Where each region of the arena starts, in bytes, in ascending order; `total` last.
+
+    CoreError when the core does not support the model.
+    """
+    c_model = _CModel(model)
+    plan = ffi.new("drnn_plan_t *")
+    _check("drnn_plan", lib.drnn_plan(c_model.pointer, plan))
+    return {name: int(getattr(plan, name)) for name, _ in ffi.typeof("drnn_plan_t").fields}
+
+
+class CoreNetwork:
+    """The trainer, with one method for each function of drnn.h.
+
+    Parameters
+    ----------
+    model : QuantModel
+        Copied: training changes the arena, never the model.
+    """
+
+    def __init__(self, model: QuantModel) -> None:
+        self._model = _CModel(model)
+        self._n_in, self._n_hidden = model.layers[0].n_in, model.layers[-1].n_hidden
+        size = lib.drnn_arena_size(self._model.pointer)
+        # A numpy array of 64-bit words is aligned as the arena must be.
+        self._arena_words = np.zeros((int(size) + 7) // 8, np.uint64)
+        self._arena = ffi.from_buffer("char[]", self._arena_words, require_writable=True)
+        self._net = ffi.new("drnn_t *")
+        _check("drnn_init", lib.drnn_init(self._net, self._model.pointer, self._arena, size))
+        self._result = ffi.new("drnn_result_t *")
+        self.arena_bytes = int(size)
+
+    def configure(
+        self, *, learning_rate: Scale, clip: Scale, theta_x: int, theta_h: int, seed: int, step: int = 0
+    ) -> None:
+        """Set what may change at run time; `drnn_configure`."""
+        config = ffi.new("drnn_config_t *")
+        config.learning_rate = (learning_rate.m, learning_rate.e)
+        config.clip = (clip.m, clip.e)
+        config.theta_x, config.theta_h = theta_x, theta_h
+        config.seed, config.step = seed, step
+        _check("drnn_configure", lib.drnn_configure(self._net, config))
+
+    def reset_weights(self) -> None:
+        """Go back to the model's weights."""
+        _check("drnn_reset_weights", lib.drnn_reset_weights(self._net))
+
+    def begin(self) -> None:
+        """Start a sample."""
+        _check("drnn_begin", lib.drnn_begin(self._net))
+
+    def push(self, frames: Int16) -> Int16:
+        """Frames (k, n_in) int16 in, hidden states (k, n_hidden) int16 Q1.14 out."""
+        hidden = np.empty((len(frames), self._n_hidden), np.int16)
+        for frame, h in zip(np.ascontiguousarray(frames, np.int16), hidden, strict=True):
+            _check("drnn_push", lib.drnn_push(self._net, ffi.from_buffer("int16_t[]", frame)))
+            h[:] = self.tensor("hidden")
+        return hidden
+
+    def infer(self) -> StepResult:
+        """Logits of the sample so far."""
+        _check("drnn_infer", lib.drnn_infer(self._net, self._result))
+        return self._step_result()
+
+    def train(self, label: int) -> StepResult:
+        """One step of SGD on the sample."""
+        _check("drnn_train", lib.drnn_train(self._net, label, self._result))
+        return self._step_result()
+
+    def tensor(self, name: str) -> NDArray[Any]:
+        """A copy of a tensor, flat; names as in TENSOR_IDS."""
+        return self._view(name).copy()
+
+    def set_tensor(self, name: str, values: NDArray[Any]) -> None:
+        """Overwrite a trained tensor."""
+        self._view(name)[:] = np.ravel(values)
+
+    def tensors(self, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+        """Several tensors by name."""
+        return {name: self.tensor(name) for name in names}
+
+    def _view(self, name: str) -> NDArray[Any]:
+        tensor = ffi.new("drnn_tensor_t *")
+        _check("drnn_tensor", lib.drnn_tensor(self._net, TENSOR_IDS[name], tensor))
+        buffer = ffi.buffer(tensor.data, tensor.count * tensor.item_bytes)
+        return np.frombuffer(buffer, np.int16 if tensor.item_bytes == 2 else np.int32)
+
+    def _step_result(self) -> StepResult:
+        return StepResult(*(int(getattr(self._result, name)) for name in StepResult.__dataclass_fields__))

@@ -1,0 +1,78 @@
+/*
+ * Fixed-point arithmetic: one rounding shift, one saturation, nothing undefined. NUMERICS.md, "Rounding".
+ */
+#ifndef DRNN_FIXED_H
+#define DRNN_FIXED_H
+
+#include <stdint.h>
+
+_Static_assert((-1 >> 1) == -1, "right shifts of negative numbers must be arithmetic");
+
+#define DRNN_ONE_Q14 16384
+#define DRNN_ONE_Q28 268435456
+#define DRNN_INT16_MAX 32767       /* ranges are symmetric: -32768 never occurs */
+#define DRNN_INT32_MAX 2147483647
+
+/* value / 2^bits, to nearest, halves up; bits in [0, 62], |value| + 2^(bits-1) < 2^63. */
+static inline int64_t drnn_round_shift(int64_t value, int bits)
+{
+    if (bits == 0) {
+        return value;
+    }
+    return (value + ((int64_t)1 << (bits - 1))) >> bits;
+}
+
+/* value / 2^bits for a shift of either sign; to the left |value| * 2^-bits must stay below 2^63. */
+static inline int64_t drnn_rescale(int64_t value, int bits)
+{
+    return bits >= 0 ? drnn_round_shift(value, bits) : value * ((int64_t)1 << -bits);
+}
+
+/* Clamp to [-limit, limit] and count it in *saturated. */
+static inline int32_t drnn_saturate(int64_t value, int32_t limit, uint32_t *saturated)
+{
+    if (value > limit) {
+        ++*saturated;
+        return limit;
+    }
+    if (value < -(int64_t)limit) {
+        ++*saturated;
+        return -limit;
+    }
+    return (int32_t)value;
+}
+
+/* a * b / 2^frac_bits, rounded and saturated to int32: one factor of a carried gradient. |a| < 2^31, |b| <= 2^28. */
+static inline int32_t drnn_mul_q(int32_t a, int32_t b, int frac_bits, uint32_t *saturated)
+{
+    return drnn_saturate(drnn_round_shift((int64_t)a * b, frac_bits), DRNN_INT32_MAX, saturated);
+}
+
+/* Number of bits of value: 0 for 0, else 1 + floor(log2 value). */
+static inline int drnn_bit_length(uint64_t value)
+{
+    return value == 0 ? 0 : 64 - __builtin_clzll(value);
+}
+
+static inline uint32_t drnn_magnitude(int32_t value)
+{
+    return value < 0 ? 0u - (uint32_t)value : (uint32_t)value;
+}
+
+/* Smallest root with root * root >= value; value < 2^62. One bit of the root a round, no division. */
+static inline uint64_t drnn_sqrt_ceil(uint64_t value)
+{
+    uint64_t root = 0;
+    uint64_t rest = value;
+    for (int bit = (drnn_bit_length(value) + 1) / 2 * 2; bit >= 0; bit -= 2) {
+        const uint64_t trial = root + ((uint64_t)1 << bit);
+        root >>= 1;
+        if (rest >= trial) {
+            rest -= trial;
+            root += (uint64_t)1 << bit;
+        }
+    }
+    return rest == 0 ? root : root + 1;
+}
+
+#endif

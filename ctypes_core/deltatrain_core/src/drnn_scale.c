@@ -1,0 +1,84 @@
+#include "drnn_scale.h"
+
+#include "drnn_fixed.h"
+
+#define MANTISSA_BITS 16
+
+drnn_scale_t drnn_scale_ceil(uint64_t value, int exponent)
+{
+    drnn_scale_t result = {0, 0};
+    if (value == 0) {
+        return result;
+    }
+    const int excess = drnn_bit_length(value) - MANTISSA_BITS;
+    uint64_t m = value;
+    if (excess > 0) {
+        m = value >> excess;
+        if ((m << excess) != value) {
+            ++m;
+        }
+        exponent += excess;
+    } else {
+        m = value << -excess;
+        exponent += excess;
+    }
+    if (m >> MANTISSA_BITS) { /* rounding up reached 65536 */
+        m >>= 1;
+        ++exponent;
+    }
+    result.m = (uint16_t)m;
+    result.e = (int16_t)exponent;
+    return result;
+}
+
+drnn_scale_t drnn_scale_add_ceil(drnn_scale_t a, drnn_scale_t b)
+{
+    if (a.m == 0) {
+        return b;
+    }
+    if (b.m == 0) {
+        return a;
+    }
+    const drnn_scale_t large = a.e >= b.e ? a : b;
+    const drnn_scale_t small = a.e >= b.e ? b : a;
+    const int distance = large.e - small.e;
+    uint64_t sum = (uint64_t)large.m;
+    if (distance <= MANTISSA_BITS) {
+        sum = (sum << distance) + (uint64_t)small.m;
+        return drnn_scale_ceil(sum, small.e);
+    }
+    return drnn_scale_ceil(sum + 1, large.e); /* the small one is less than one unit of the large one */
+}
+
+drnn_scale_t drnn_scale_mul(drnn_scale_t a, drnn_scale_t b)
+{
+    drnn_scale_t result = {0, 0};
+    if (a.m == 0 || b.m == 0) {
+        return result;
+    }
+    const uint32_t product = (uint32_t)a.m * (uint32_t)b.m; /* in [2^30, 2^32) */
+    const int high = product >> 31 ? MANTISSA_BITS : MANTISSA_BITS - 1;
+    result.m = (uint16_t)(product >> high);
+    result.e = (int16_t)(a.e + b.e + high);
+    return result;
+}
+
+drnn_scale_t drnn_scale_div(drnn_scale_t a, drnn_scale_t b)
+{
+    drnn_scale_t result = {0, 0};
+    if (a.m == 0) {
+        return result;
+    }
+    const int up = a.m >= b.m ? MANTISSA_BITS - 1 : MANTISSA_BITS;
+    result.m = (uint16_t)(((uint32_t)a.m << up) / (uint32_t)b.m); /* in [2^15, 2^16) */
+    result.e = (int16_t)(a.e - b.e - up);
+    return result;
+}
+
+int drnn_scale_greater(drnn_scale_t a, drnn_scale_t b)
+{
+    if (a.m == 0 || b.m == 0) {
+        return a.m > b.m;
+    }
+    return a.e != b.e ? a.e > b.e : a.m > b.m;
+}

@@ -1,0 +1,211 @@
+/*
+ * The update: a bound of the gradient's norm, the step size that it allows, then one column of W after the other, each
+ * summed over its active steps in registers and written with a single stochastic rounding. No array the size of W.
+ */
+#include "drnn_fixed.h"
+#include "drnn_internal.h"
+#include "drnn_kernels.h"
+#include "drnn_random.h"
+#include "drnn_scale.h"
+
+#define MAX_SHIFT 62
+
+/* One tensor's part in the update: element -= round(sum * m / 2^shift). */
+typedef struct {
+    int64_t m;
+    int shift;
+    uint32_t key;
+    uint32_t *saturated;
+} stepper_t;
+
+static uint64_t square(int32_t value)
+{
+    return (uint64_t)((int64_t)value * value);
+}
+
+/* Sum over t of |dM_t| * sqrt(|Delta_t|^2 + [t = 1]), each root rounded up; units: stored dM * 2^-14. NUMERICS.md. */
+static uint64_t recurrent_bound(const drnn_t *net)
+{
+    const drnn_layer_t *layer = drnn_layer(net);
+    const uint32_t rows = drnn_rows(layer);
+    const int x_shift = 2 * (DRNN_H_FRAC_BITS - layer->x_frac_bits);
+    uint64_t bound = 0;
+    uint32_t event = 0;
+    for (uint32_t t = 0; t < net->n_steps; ++t) {
+        const int16_t *dm = &drnn_gates(net)[t * rows];
+        uint64_t dm_squared = 0;
+        for (uint32_t i = 0; i < rows; ++i) {
+            dm_squared += square(dm[i]);
+        }
+        uint64_t x_squared = 0;
+        uint64_t h_squared = 0;
+        const uint32_t *mask = &drnn_event_mask(net)[t * drnn_mask_words(layer)];
+        for (uint32_t word = 0; word < drnn_mask_words(layer); ++word) {
+            for (uint32_t bits = mask[word]; bits != 0; bits &= bits - 1) {
+                const uint32_t column = word * DRNN_MASK_BITS + drnn_lowest_bit(bits);
+                uint64_t *sum = column < layer->n_in ? &x_squared : &h_squared;
+                *sum += square(drnn_event_value(net)[event++]);
+            }
+        }
+        const uint64_t delta_squared =
+            (x_squared << x_shift) + h_squared + (t == 0 ? (uint64_t)DRNN_ONE_Q28 : 0); /* the bias: a Delta of 1 */
+        bound += drnn_sqrt_ceil(dm_squared) * drnn_sqrt_ceil(delta_squared);
+    }
+    return bound;
+}
+
+/* |d_logits| * sqrt(|h_T|^2 + 1): weights and bias of the readout; units: d_logits * 2^-14. */
+static uint64_t readout_bound(const drnn_t *net)
+{
+    uint64_t d_squared = 0;
+    for (uint32_t k = 0; k < net->model->n_classes; ++k) {
+        d_squared += square(drnn_d_logits(net)[k]);
+    }
+    uint64_t h_squared = DRNN_ONE_Q28;
+    for (uint32_t j = 0; j < drnn_layer(net)->n_hidden; ++j) {
+        h_squared += square(drnn_hidden(net)[j]);
+    }
+    return drnn_sqrt_ceil(d_squared) * drnn_sqrt_ceil(h_squared);
+}
+
+/* learning rate * min(1, clip / B). */
+static drnn_scale_t step_size(drnn_t *net)
+{
+    const int unit = net->result.grad_exponent - DRNN_H_FRAC_BITS;
+    const drnn_scale_t bound =
+        drnn_scale_add_ceil(drnn_scale_ceil(recurrent_bound(net), net->result.dm_exponent - DRNN_GRAD_GUARD_BITS + unit),
+                            drnn_scale_ceil(readout_bound(net), unit));
+    net->result.bound_m = bound.m;
+    net->result.bound_e = bound.e;
+    if (!drnn_scale_greater(bound, net->config.clip)) {
+        return net->config.learning_rate;
+    }
+    net->result.clipped = 1;
+    return drnn_scale_div(drnn_scale_mul(net->config.learning_rate, net->config.clip), bound);
+}
+
+/*
+ * A tensor whose gradient is sum * 2^exponent and whose elements have frac_bits: how far to shift sum * m.
+ */
+static stepper_t stepper(drnn_t *net, drnn_scale_t step, int exponent, int frac_bits, enum drnn_tensor_id tensor)
+{
+    const stepper_t result = {
+        step.m,
+        -(step.e + exponent + frac_bits),
+        drnn_random_key(net->config.seed, net->config.step, (uint32_t)tensor),
+        &net->result.saturated_w,
+    };
+    return result;
+}
+
+/*
+ * value - sum * m / 2^shift, the quotient rounded up with the probability of its fraction, to 16 bits of `random`.
+ * |sum| < 2^42 and m < 2^16, so the product is below 2^58; with the random addend (below 2^62) it fits int64.
+ * A shift to the left happens only to biases, where |sum| < 2^15: at most 24 bits (drnn_configure bounds the rate).
+ */
+static int32_t stepped(const stepper_t *s, int32_t value, int64_t sum, uint32_t random, int32_t limit)
+{
+    int64_t product = sum * s->m;
+    int shift = s->shift;
+    if (shift <= 0) {
+        return drnn_saturate(value - product * ((int64_t)1 << -shift), limit, s->saturated);
+    }
+    if (shift > MAX_SHIFT) {
+        const int beyond = shift - MAX_SHIFT;
+        product >>= beyond < MAX_SHIFT ? beyond : MAX_SHIFT;
+        shift = MAX_SHIFT;
+    }
+    const int64_t addend = shift >= 16 ? (int64_t)random << (shift - 16) : (int64_t)(random >> (16 - shift));
+    return drnn_saturate(value - ((product + addend) >> shift), limit, s->saturated);
+}
+
+static uint32_t random_of(const stepper_t *s, uint32_t index)
+{
+    const uint32_t pair = drnn_random_pair(s->key, index / 2);
+    return index % 2 ? pair >> 16 : pair & 0xffffu;
+}
+
+static void step_int16(const stepper_t *s, int16_t *tensor, uint32_t index, int64_t sum)
+{
+    tensor[index] = (int16_t)stepped(s, tensor[index], sum, random_of(s, index), DRNN_INT16_MAX);
+}
+
+static void step_int32(const stepper_t *s, int32_t *tensor, uint32_t index, int64_t sum)
+{
+    tensor[index] = stepped(s, tensor[index], sum, random_of(s, index), DRNN_INT32_MAX);
+}
+
+static void update_readout(drnn_t *net, drnn_scale_t step)
+{
+    const uint32_t n_hidden = drnn_layer(net)->n_hidden;
+    const int exponent = net->result.grad_exponent;
+    const stepper_t weight = stepper(net, step, exponent - DRNN_H_FRAC_BITS, net->model->readout_frac_bits,
+                                     DRNN_T_READOUT_WEIGHT);
+    const stepper_t bias = stepper(net, step, exponent, DRNN_BIAS_FRAC_BITS, DRNN_T_READOUT_BIAS);
+    for (uint32_t k = 0; k < net->model->n_classes; ++k) {
+        const int32_t d = drnn_d_logits(net)[k];
+        for (uint32_t j = 0; j < n_hidden; ++j) {
+            step_int16(&weight, drnn_readout_weight(net), k * n_hidden + j, d * (int32_t)drnn_hidden(net)[j]);
+        }
+        step_int32(&bias, drnn_readout_bias(net), k, d);
+    }
+}
+
+/* Steps at which `column` was active, with its Delta there. Columns must come in ascending order: event_start[t] is
+ * the cursor into step t's values. */
+static uint32_t events_of_column(drnn_t *net, uint32_t column)
+{
+    const uint32_t words = drnn_mask_words(drnn_layer(net));
+    const uint32_t *mask = &drnn_event_mask(net)[column / DRNN_MASK_BITS];
+    const uint32_t bit = (uint32_t)1 << (column % DRNN_MASK_BITS);
+    uint32_t n = 0;
+    for (uint32_t t = 0; t < net->n_steps; ++t) {
+        if (mask[t * words] & bit) {
+            drnn_column_steps(net)[n] = (uint16_t)t;
+            drnn_column_deltas(net)[n] = drnn_event_value(net)[drnn_event_start(net)[t]++];
+            ++n;
+        }
+    }
+    return n;
+}
+
+static void update_column(drnn_t *net, const stepper_t *s, uint32_t column, uint32_t n_events)
+{
+    const uint32_t rows = drnn_rows(drnn_layer(net));
+    for (uint32_t row = 0; row < rows; row += DRNN_GRADIENT_ROWS) {
+        int64_t sums[DRNN_GRADIENT_ROWS];
+        drnn_gradient_rows(sums, drnn_gates(net), rows, row, drnn_column_steps(net), drnn_column_deltas(net), n_events);
+        for (uint32_t r = 0; r < DRNN_GRADIENT_ROWS; ++r) {
+            step_int16(s, drnn_weight(net), column * rows + row + r, sums[r]);
+        }
+    }
+    net->result.macs_gradient += rows * n_events;
+    ++net->result.columns_updated;
+}
+
+static void update_layer(drnn_t *net, drnn_scale_t step)
+{
+    const drnn_layer_t *layer = drnn_layer(net);
+    const int exponent = net->result.grad_exponent + net->result.dm_exponent - DRNN_GRAD_GUARD_BITS; /* of stored dM */
+    const stepper_t from_x =
+        stepper(net, step, exponent - layer->x_frac_bits, layer->wx_frac_bits, DRNN_T_WEIGHT);
+    const stepper_t from_h =
+        stepper(net, step, exponent - DRNN_H_FRAC_BITS, layer->wh_frac_bits, DRNN_T_WEIGHT);
+    for (uint32_t column = 0; column < drnn_width(layer); ++column) {
+        const uint32_t n_events = events_of_column(net, column);
+        if (n_events > 0) {
+            update_column(net, column < layer->n_in ? &from_x : &from_h, column, n_events);
+        }
+    }
+    const stepper_t bias = stepper(net, step, exponent, DRNN_BIAS_FRAC_BITS, DRNN_T_BIAS);
+    for (uint32_t i = 0; i < drnn_rows(layer); ++i) {
+        step_int32(&bias, drnn_bias(net), i, drnn_gates(net)[i]); /* db = dM_1 */
+    }
+}
+
+void drnn_update(drnn_t *net)
+{
+    const drnn_scale_t step = step_size(net);
+    update_readout(net, step);
+    update_layer(net, step);
+}
