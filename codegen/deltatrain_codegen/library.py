@@ -63,6 +63,7 @@ def export_library(model: QuantModel, out_dir: Path) -> LibraryResult:
             x_one=1 << model.layers[0].x_frac_bits,
             v_max=lib.DRNN_V_MAX,
             class_names=model.class_names,
+            features=model.features.to_dict(),
         ),
     }
     core = [*deltatrain_core.sources(), *core_headers()]

@@ -1,12 +1,12 @@
-"""The arena of a model, asked of the C core itself: the one place that lays it out."""
+"""The arena of a model by region and by purpose, as the C core itself lays it out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import deltatrain_core
 from deltatrain.errors import ModelError
 from deltatrain.quant_model import QuantModel
-from deltatrain_core._core import ffi, lib
 
 # What the regions of drnn_plan_t are for; those not named here are scratch.
 PURPOSES = {
@@ -38,53 +38,25 @@ class ArenaPlan:
         return purposes
 
 
-def arena_plan(
-    model: QuantModel, n_in: int | None = None, n_hidden: int | None = None, max_steps: int | None = None
-) -> ArenaPlan:
+def arena_plan(model: QuantModel) -> ArenaPlan:
     """The arena that training a model takes, at worst-case events.
-
-    Parameters
-    ----------
-    model : QuantModel
-    n_in, n_hidden, max_steps : int, optional
-        Dimensions to take in place of the model's: inputs of the first layer, units of every layer, longest
-        sample.
 
     Raises
     ------
     ModelError
-        If the C core does not support such a model.
+        If the C core does not support the model's dimensions, formats or cells.
     """
-    width = n_in or model.n_in
-    layers = ffi.new("drnn_layer_t[]", len(model.layers))
-    for c_layer, layer in zip(layers, model.layers, strict=True):
-        c_layer.cell = getattr(lib, f"DRNN_{layer.cell.upper()}")
-        c_layer.n_in = width
-        c_layer.n_hidden = width = n_hidden or layer.n_hidden
-        for name in ("x_frac_bits", "wx_frac_bits", "wh_frac_bits", "c_frac_bits", "theta_x", "theta_h"):
-            setattr(c_layer, name, getattr(layer, name))
-    c_model = ffi.new(
-        "drnn_model_t *",
-        {
-            "abi_version": lib.DRNN_ABI_VERSION,
-            "n_layers": len(model.layers),
-            "n_classes": model.n_classes,
-            "max_steps": max_steps or model.max_steps,
-            "readout_frac_bits": model.readout_frac_bits,
-            "layers": layers,
-        },
-    )
-    plan = ffi.new("drnn_plan_t *")
-    if (status := lib.drnn_plan(c_model, plan)) < 0:
+    try:
+        starts = deltatrain_core.arena_plan(model)
+    except deltatrain_core.CoreError as error:
+        cells = "/".join(layer.cell for layer in model.layers)
         raise ModelError(
-            f"the C core refuses the model ({ffi.string(lib.drnn_error_text(status)).decode()}): "
-            f"cells {'/'.join(layer.cell for layer in model.layers)}, {width} units, "
-            f"{model.n_classes} classes, {max_steps or model.max_steps} steps; "
+            f"the C core refuses the model ({error}): cells {cells}, {model.n_in} inputs, "
+            f"{model.layers[-1].n_hidden} units, {model.n_classes} classes, {model.max_steps} steps; "
             "quantise a model within the limits of drnn_types.h"
-        )
-    starts = {name: int(getattr(plan, name)) for name, _ in ffi.typeof("drnn_plan_t").fields}
-    total = starts.pop("total")
-    names = sorted(starts, key=lambda name: starts[name])
+        ) from error
+    total = starts["total"]
+    names = sorted((name for name in starts if name != "total"), key=lambda name: starts[name])
     ends = [*(starts[name] for name in names[1:]), total]
     return ArenaPlan({name: end - starts[name] for name, end in zip(names, ends, strict=True)}, total)
 
