@@ -104,7 +104,10 @@ class QuantModel:
             for i, layer in enumerate(self.layers)
         )
         return replace(
-            self, layers=layers, readout_weight=tensors["readout.weight"], readout_bias=tensors["readout.bias"]
+            self,
+            layers=layers,
+            readout_weight=tensors["readout.weight"],
+            readout_bias=tensors["readout.bias"],
         )
 
     def save(self, path: Path) -> None:
@@ -139,7 +142,9 @@ class QuantModel:
         try:
             model = _from_description(description, tensors)
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{path}: the description does not fit this version ({error!r}); make it anew") from error
+            raise ModelError(
+                f"{path}: the description does not fit this version ({error!r}); make it anew"
+            ) from error
         _check(model, path)
         return model
 
