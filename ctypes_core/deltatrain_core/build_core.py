@@ -1,4 +1,4 @@
-"""Build `deltatrain_core._core`: the C core behind cffi, declared by the very headers that the firmware includes."""
+"""Build `deltatrain_core._core`: the C core behind cffi, declared by the headers that the firmware includes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quantised model: integers, their Q-formats, and what is needed to use them; as a frozen description and a file.
+"""The quantised model: integers, their Q-formats, and what is needed to use them, described and as a file.
 
 The file is `.safetensors`: the tensors by name, and one JSON description under the metadata key `deltatrain`.
 """
@@ -91,7 +91,7 @@ class QuantModel:
         return named
 
     def hash(self) -> bytes:
-        """SHA-256 of everything that the device computes with: description and tensors, not the provenance."""
+        """SHA-256 of all that the device computes with: description and tensors, not the provenance."""
         digest = hashlib.sha256(json.dumps(self._arithmetic(), sort_keys=True).encode())
         for name, tensor in sorted(self.tensors().items()):
             digest.update(name.encode() + b"\0" + tensor.astype(tensor.dtype.newbyteorder("<")).tobytes())

@@ -1,4 +1,4 @@
-"""The integer reference: what NUMERICS.md defines, written as plainly as the paper, in Python integers and numpy int64.
+"""The integer reference: what NUMERICS.md defines, written as plainly as the paper, in Python integers and int64.
 
 It is the oracle of the C core and shares no code with it. `FixedNetwork` has the methods of `CoreNetwork`.
 """

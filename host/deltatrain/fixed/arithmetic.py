@@ -15,7 +15,7 @@ INT32_LIMIT = 2**31 - 1
 
 
 def round_shift(value: Any, bits: int) -> Any:
-    """value / 2^bits to the nearest integer, halves up; a negative `bits` multiplies. Integers or int64 arrays."""
+    """value / 2^bits to the nearest integer, halves up; negative `bits` multiply. Integers or arrays."""
     if bits <= 0:
         return value * 2**-bits
     return (value + 2 ** (bits - 1)) >> bits

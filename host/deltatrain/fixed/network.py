@@ -1,4 +1,4 @@
-"""The whole integer trainer: forward, loss, backward through time, clip, update. NUMERICS.md defines every word of it.
+"""The whole integer trainer: forward, loss, backward through time, clip, update; as NUMERICS.md defines it.
 
 Shapes: T frames, n inputs, H hidden units, v = [x ; h] has n + H entries, K classes. Indices t count from 0.
 """
@@ -78,8 +78,6 @@ class FixedNetwork:
         self._m_frac_bits = max(layer.wx_frac_bits + layer.x_frac_bits, layer.wh_frac_bits + 14)
         self.reset_weights()
 
-    # --- state -------------------------------------------------------------------------------------------------
-
     def configure(
         self, *, learning_rate: Scale, clip: Scale, theta_x: int, theta_h: int, seed: int, step: int = 0
     ) -> None:
@@ -109,8 +107,6 @@ class FixedNetwork:
             "dm": (np.asarray(self._dm), np.int16),
         }[name]
         return values.astype(dtype).ravel()
-
-    # --- forward -----------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Start a sample: v̂ = 0, h = c = 0, M = b."""
@@ -173,8 +169,6 @@ class FixedNetwork:
         self.result.predicted = int(np.argmax(self._logits))
         return self.result
 
-    # --- training ----------------------------------------------------------------------------------------------
-
     def train(self, label: int) -> SampleResult:
         """One step of SGD on the cross-entropy at the last frame."""
         result = self.infer()
@@ -189,7 +183,7 @@ class FixedNetwork:
         self._step += 1
         return result
 
-    def _multiply(self, a: Int64, b: Int64, frac_bits: int) -> Int64:
+    def _multiply(self, a: Int64, b: Int64 | int, frac_bits: int) -> Int64:
         """One factor of a carried gradient: a · b / 2^frac_bits, rounded, saturated to int32 and counted."""
         product, saturated = saturate(round_shift(a * b, frac_bits), INT32_LIMIT)
         self.result.saturated_grad += saturated
@@ -205,7 +199,7 @@ class FixedNetwork:
         layer, n = self._layer, self._layer.n_in
         n_hidden = layer.n_hidden
         d_h = self._multiply(
-            d_logits @ self._readout_weight, np.int64(1), self._model.readout_frac_bits - GRAD_GUARD_BITS
+            d_logits @ self._readout_weight, 1, self._model.readout_frac_bits - GRAD_GUARD_BITS
         )
         d_c = np.zeros(n_hidden, np.int64)
         d_v_hat = np.zeros(n_hidden, np.int64)
@@ -229,7 +223,7 @@ class FixedNetwork:
                 active = step.mask[n:]
                 d_delta = np.zeros(n_hidden, np.int64)
                 d_delta[active] = self._multiply(
-                    self._weight[n:][active] @ stored[t], np.int64(1), layer.wh_frac_bits - exponent
+                    self._weight[n:][active] @ stored[t], 1, layer.wh_frac_bits - exponent
                 )
                 d_h = np.where(active, self._add(d_v_hat, d_delta), 0)
                 d_v_hat = np.where(active, -d_delta, d_v_hat)
@@ -301,9 +295,9 @@ class FixedNetwork:
         shifts = np.empty((n + layer.n_hidden, 1), np.int64)
         shifts[:n] = -(size.e + exponent - layer.x_frac_bits + layer.wx_frac_bits)
         shifts[n:] = -(size.e + exponent - 14 + layer.wh_frac_bits)
-        touched = masks.any(axis=0)
+        touched = np.any(masks, axis=0, keepdims=True).T
         self._weight = self._stepped(
-            self._weight, gradient, size.m, shifts, WEIGHT, INT16_LIMIT, changes=touched[:, None]
+            self._weight, gradient, size.m, shifts, WEIGHT, INT16_LIMIT, changes=touched
         )
         result.columns_updated = int(touched.sum())
         result.macs_gradient = 4 * layer.n_hidden * int(masks.sum())
@@ -319,14 +313,16 @@ class FixedNetwork:
         shift: Any,
         tensor: int,
         limit: int,
-        changes: NDArray[np.bool_] | bool = True,
+        changes: NDArray[np.bool_] | None = None,
     ) -> Int64:
         """values − sums · m / 2^shift, rounded stochastically with 16 random bits; where `changes`."""
         random = random_bits(self._seed, self._step, tensor, values.size).reshape(values.shape)
         quotient = stochastic_quotient(sums * m, np.broadcast_to(shift, values.shape), random)
-        stepped, _ = saturate(values - quotient, limit)
-        self.result.saturated_w += int(np.count_nonzero((np.abs(values - quotient) > limit) & changes))
-        return np.where(changes, stepped, values)
+        if changes is not None:
+            quotient = np.where(changes, quotient, 0)
+        stepped, saturated = saturate(values - quotient, limit)
+        self.result.saturated_w += saturated
+        return stepped
 
 
 def int16_exponent(largest: int) -> int:
@@ -338,9 +334,9 @@ def int16_exponent(largest: int) -> int:
 
 
 def stochastic_quotient(products: Int64, shifts: Int64, random: Int64) -> Int64:
-    """floor(products / 2^shift + random / 2^16), in Python's unbounded integers where a shift is out of the ordinary."""
+    """floor(products / 2^shift + random / 2^16), in unbounded integers where a shift is out of the ordinary."""
     low, high = int(shifts.min()), int(shifts.max())
-    if 16 <= low and high <= 62:
+    if low >= 16 and high <= 62:
         return (products + (random << (shifts - 16))) >> shifts
 
     def one(product: int, shift: int, bits: int) -> int:

@@ -21,7 +21,7 @@ def mix(x: Uint32) -> Uint32:
 
 
 def random_bits(seed: int, step: int, tensor: int, count: int) -> NDArray[np.int64]:
-    """Sixteen random bits for each of `count` elements: the low half of a pair's word first, then the high half."""
+    """Sixteen random bits for each of `count` elements: of a pair's word the low half first, then the high."""
     key = np.zeros(1, np.uint32)
     for part in (seed, step, tensor):
         key = mix(key + np.uint32(part))

@@ -1,4 +1,4 @@
-"""Arithmetic of `Scale`, 16 significant bits: bounds are rounded up, the step size down. NUMERICS.md, "Step size"."""
+"""Arithmetic of `Scale`: bounds are rounded up, the step size down. NUMERICS.md, "Step size"."""
 
 from __future__ import annotations
 
