@@ -94,6 +94,16 @@ class FixedNetwork:
         self._readout_bias = self._model.readout_bias.astype(np.int64)  # (K,)
         self.begin()
 
+    def set_tensor(self, name: str, values: NDArray[Any]) -> None:
+        """Overwrite a trained tensor."""
+        attribute = {
+            "layer0.weight": "_weight",
+            "layer0.bias": "_bias",
+            "readout.weight": "_readout_weight",
+            "readout.bias": "_readout_bias",
+        }[name]
+        setattr(self, attribute, values.astype(np.int64).reshape(getattr(self, attribute).shape))
+
     def tensor(self, name: str) -> NDArray[Any]:
         """A copy of a tensor, flat; names as in `deltatrain_core.network.TENSOR_IDS`."""
         values, dtype = {

@@ -1,0 +1,206 @@
+"""The proof of equality: the same samples on a device and on two host references, every word compared after every step.
+
+The words of a step are the hidden state of each frame, the logits, what the trainer reports (loss, counts, exponents),
+and after the update every weight and bias, read back whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from deltatrain_core import StepResult
+from numpy.typing import NDArray
+
+from deltatrain.model import FloatModel
+from deltatrain.quant_model import QuantModel
+from deltatrain.quantize import H_FRAC_BITS, dequantize
+from deltatrain.reference import SgdTrainer
+from deltatrain.training import Engine, Progress, Running, Sample, Settings, Step
+
+Words = NDArray[Any]
+RESULT_FIELDS = tuple(field.name for field in fields(StepResult))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first word that differs: where it lies, and its value on each engine."""
+
+    step: int
+    sample: str
+    tensor: str
+    index: tuple[int, ...]
+    values: dict[str, int]
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{name} {value}" for name, value in self.values.items())
+        return f"step {self.step} ({self.sample}), {self.tensor}{list(self.index)}: {values}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self) | {"index": list(self.index)}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The outcome of a run side by side.
+
+    Attributes
+    ----------
+    steps : tuple of Step
+        As the first engine reported them.
+    words_compared, words_different : int
+        Words of the first engine; one differs when any other engine has another value there.
+    first_difference : Difference or None
+    float_error : float or None
+        Root mean square difference of the hidden states from the float64 reference that trains on the same samples
+        with the same clip; 1 is full scale.
+    float_weight_error : float or None
+        Distance of the trained weights from the float reference's, over the distance that those moved.
+    float_model : FloatModel or None
+        The float reference after the run.
+    """
+
+    steps: tuple[Step, ...]
+    words_compared: int
+    words_different: int
+    first_difference: Difference | None
+    float_error: float | None = None
+    float_weight_error: float | None = None
+    float_model: FloatModel | None = None
+
+
+class _Tally:
+    """Compares words and keeps the first difference."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self.compared = 0
+        self.different = 0
+        self.first: Difference | None = None
+
+    def add(
+        self, step: int, sample: str, tensor: str, words: Sequence[Words], shape: tuple[int, ...]
+    ) -> None:
+        self.compared += words[0].size
+        first, *others = (w.ravel() for w in words)
+        unequal = np.zeros(first.size, bool)
+        for other in others:
+            unequal |= first != other
+        if not unequal.any():
+            return
+        self.different += int(unequal.sum())
+        if self.first is None:
+            flat = int(np.flatnonzero(unequal)[0])
+            values = {name: int(w.ravel()[flat]) for name, w in zip(self.names, words, strict=True)}
+            index = tuple(int(i) for i in np.unravel_index(flat, shape))
+            self.first = Difference(step, sample, tensor, index, values)
+
+
+class FloatShadow:
+    """The float64 reference, training on the same samples in the same order with the same clip."""
+
+    def __init__(self, model: QuantModel, settings: Settings) -> None:
+        layer = model.layers[0]
+        self._start = dequantize(model).with_thresholds(
+            settings.theta_x / 2**layer.x_frac_bits, settings.theta_h / 2**H_FRAC_BITS
+        )
+        self._x_one = 2.0**layer.x_frac_bits
+        self._network = self._start.network()
+        self._trainer = SgdTrainer(self._network, float(settings.learning_rate), float(settings.clip))
+        self._squares, self._count = 0.0, 0
+
+    def step(self, sample: Sample, hidden: NDArray[np.int16]) -> None:
+        """Train on a sample, and compare the hidden states before the update."""
+        x = sample.frames / self._x_one
+        h, _ = self._network.layers[0].forward(x)
+        self._squares += float(np.sum((h - hidden / 2.0**H_FRAC_BITS) ** 2))
+        self._count += h.size
+        self._trainer.step(x, sample.label)
+
+    @property
+    def hidden_error(self) -> float:
+        """Root mean square difference of the hidden states so far."""
+        return float(np.sqrt(self._squares / max(self._count, 1)))
+
+    def model(self) -> FloatModel:
+        """The float model as it is now."""
+        return self._start.with_network(self._network)
+
+    def weight_error(self, trained: FloatModel) -> float:
+        """‖trained − float‖ / ‖float − start‖ over all parameters."""
+
+        def distance(a: FloatModel, b: FloatModel) -> float:
+            other = b.tensors()
+            return float(np.sqrt(sum(float(np.sum((t - other[n]) ** 2)) for n, t in a.tensors().items())))
+
+        now = self.model()
+        moved = distance(now, self._start)
+        return distance(trained, now) / moved if moved else 0.0
+
+
+def compare(
+    engines: Mapping[str, Engine],
+    model: QuantModel,
+    samples: Sequence[Sample],
+    settings: Settings,
+    *,
+    with_float: bool = True,
+    after_step: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Train all engines on the same samples from the model's weights and compare every word after every step.
+
+    Parameters
+    ----------
+    engines : mapping of name to Engine
+        The first is under test; the others are what it must equal.
+    after_step : callable, optional
+        Called with the number of the step just trained, before its weights are read: a test corrupts a word here.
+    """
+    for engine in engines.values():
+        engine.reset_weights()
+        settings.apply(engine)
+    shadow = FloatShadow(model, settings) if with_float else None
+    tally = _Tally(list(engines))
+    shapes = {name: tensor.shape for name, tensor in model.tensors().items()}
+    steps: list[Step] = []
+    running = Running()
+
+    for number, sample in enumerate(samples):
+        hidden, results = [], []
+        for engine in engines.values():
+            engine.begin()
+            hidden.append(engine.push(sample.frames))
+            results.append(engine.train(sample.label))
+        if after_step is not None:
+            after_step(number)
+
+        tally.add(number, sample.name, "hidden", hidden, hidden[0].shape)
+        logits = [engine.tensor("logits") for engine in engines.values()]
+        tally.add(number, sample.name, "logits", logits, logits[0].shape)
+        for name in RESULT_FIELDS:
+            words = [np.array([getattr(result, name)]) for result in results]
+            tally.add(number, sample.name, name, words, (1,))
+        for name, shape in shapes.items():
+            tally.add(number, sample.name, name, [engine.tensor(name) for engine in engines.values()], shape)
+
+        if shadow is not None:
+            shadow.step(sample, hidden[0])
+        steps.append(Step(sample, results[0]))
+        if progress is not None:
+            progress(number + 1, len(samples), {**running.add(steps[-1]), "different": tally.different})
+
+    outcome = Comparison(tuple(steps), tally.compared, tally.different, tally.first)
+    if shadow is None:
+        return outcome
+    first = next(iter(engines.values()))
+    trained = dequantize(model.with_tensors({n: first.tensor(n).reshape(s) for n, s in shapes.items()}))
+    return replace(
+        outcome,
+        float_error=shadow.hidden_error,
+        float_weight_error=shadow.weight_error(trained),
+        float_model=shadow.model(),
+    )
