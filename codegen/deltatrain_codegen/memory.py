@@ -1,0 +1,133 @@
+"""RAM of the firmware by purpose, before anything is built; and what makes a model fit that does not."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from deltatrain.errors import BuildError, ModelError
+from deltatrain.quant_model import QuantModel
+from deltatrain_codegen.plan import arena_plan
+
+# What the firmware takes beside the arena, bytes: the stack that its linker scripts reserve, the buffers of
+# the link with the server's state, and all else. No smaller than what a build then measures, as tests check.
+FIRMWARE_RAM = {"stack": 4096, "link": 4864, "other": 128}
+
+
+# What may be made smaller, by the names of `resized`, and in words.
+DIMENSIONS = {"max_steps": "steps in a sample", "n_hidden": "hidden units", "n_in": "inputs"}
+# Changes that are offered: each alone, and the first two by the same part.
+CHANGES = (("max_steps",), ("n_hidden",), ("n_in",), ("max_steps", "n_hidden"))
+N_WAYS = 3
+
+
+@dataclass(frozen=True)
+class WayOut:
+    """Sizes that fit, by the names of `resized`; `kept` is the part of each that remains, 0 to 1."""
+
+    sizes: dict[str, int]
+    kept: float
+
+    def __str__(self) -> str:
+        return "at most " + " and ".join(f"{size} {DIMENSIONS[name]}" for name, size in self.sizes.items())
+
+
+def ram_needed(model: QuantModel) -> dict[str, int]:
+    """Bytes of RAM by purpose that the firmware will take at most: the arena's exactly, and FIRMWARE_RAM.
+
+    ModelError if the C core does not support the model.
+    """
+    return arena_plan(model).by_purpose() | FIRMWARE_RAM
+
+
+def check_fits(model: QuantModel, board_name: str, ram_bytes: int) -> dict[str, int]:
+    """Return `ram_needed`, or refuse a model that needs more than a board has.
+
+    Parameters
+    ----------
+    model : QuantModel
+    board_name : str
+        For the message.
+    ram_bytes : int
+        The board's RAM.
+
+    Raises
+    ------
+    BuildError
+        If it does not fit; the message holds the need by purpose and up to three changes that would make it
+        fit, the least first, each computed with the same planner.
+    ModelError
+        If the C core does not support the model.
+    """
+    needed = ram_needed(model)
+    total = sum(needed.values())
+    if total <= ram_bytes:
+        return needed
+    purposes = ", ".join(f"{name} {size:,}" for name, size in needed.items())
+    ways = ways_out(model, ram_bytes)
+    advice = (
+        "What would make it fit: " + "; or ".join(map(str, ways))
+        if ways
+        else "No smaller size of this network fits; choose a board with more RAM (`deltatrain boards`)"
+    )
+    raise BuildError(
+        f"the model needs {total:,} bytes of RAM, {board_name} has {ram_bytes:,}: "
+        f"{total - ram_bytes:,} too many ({purposes}). {advice}."
+    )
+
+
+def ways_out(model: QuantModel, ram_bytes: int) -> list[WayOut]:
+    """Changes that make the model fit in `ram_bytes`, at most three, those that take the least first."""
+    now = {
+        "max_steps": model.max_steps,
+        "n_hidden": max(layer.n_hidden for layer in model.layers),
+        "n_in": model.n_in,
+    }
+    ways: list[WayOut] = []
+    for names in CHANGES:
+        # Of several dimensions the largest sets the grain, so that none of a lone one's sizes is passed over.
+        grain = max(now[name] for name in names)
+        sizes = [{name: now[name] * part // grain for name in names} for part in range(grain)]
+        fitting = bisect_left(sizes, True, key=lambda trial: not _fits(model, trial, ram_bytes)) - 1
+        if fitting > 0 and all(sizes[fitting].values()):
+            ways.append(WayOut(sizes[fitting], fitting / grain))
+    return sorted(ways, key=lambda way: -way.kept)[:N_WAYS]
+
+
+def resized(
+    model: QuantModel, n_in: int | None = None, n_hidden: int | None = None, max_steps: int | None = None
+) -> QuantModel:
+    """A model of other dimensions, its tensors all zero: for asking what it would cost."""
+    width = n_in or model.n_in
+    layers = []
+    for layer in model.layers:
+        hidden = n_hidden or layer.n_hidden
+        n_gates, n_biases = (size // layer.n_hidden for size in (layer.weight.shape[1], layer.bias.size))
+        layers.append(
+            replace(
+                layer,
+                n_in=width,
+                n_hidden=hidden,
+                weight=np.zeros((width + hidden, n_gates * hidden), np.int16),
+                bias=np.zeros(n_biases * hidden, np.int32),
+            )
+        )
+        width = hidden
+    return replace(
+        model,
+        layers=tuple(layers),
+        readout_weight=np.zeros((model.n_classes, width), np.int16),
+        max_steps=max_steps or model.max_steps,
+    )
+
+
+def _fits(model: QuantModel, sizes: dict[str, int], ram_bytes: int) -> bool:
+    """Whether the model fits with these sizes; none of something does, so that the search has an end."""
+    if not all(sizes.values()):
+        return True
+    try:
+        return sum(ram_needed(resized(model, **sizes)).values()) <= ram_bytes
+    except ModelError:
+        return False
