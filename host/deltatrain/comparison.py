@@ -1,7 +1,7 @@
-"""The proof of equality: the same samples on a device and on two host references, every word compared after every step.
+"""The proof of equality: the same samples on a device and on host references, every word after every step.
 
-The words of a step are the hidden state of each frame, the logits, what the trainer reports (loss, counts, exponents),
-and after the update every weight and bias, read back whole.
+The words of a step are the hidden state of each frame, the logits, what the trainer reports (loss, counts,
+exponents), and after the update every weight and bias, read back whole.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from deltatrain_core import StepResult
 from numpy.typing import NDArray
 
 from deltatrain.model import FloatModel
@@ -19,6 +18,7 @@ from deltatrain.quant_model import QuantModel
 from deltatrain.quantize import H_FRAC_BITS, dequantize
 from deltatrain.reference import SgdTrainer
 from deltatrain.training import Engine, Progress, Running, Sample, Settings, Step
+from deltatrain_core import StepResult
 
 Words = NDArray[Any]
 RESULT_FIELDS = tuple(field.name for field in fields(StepResult))
@@ -55,10 +55,10 @@ class Comparison:
         Words of the first engine; one differs when any other engine has another value there.
     first_difference : Difference or None
     float_error : float or None
-        Root mean square difference of the hidden states from the float64 reference that trains on the same samples
-        with the same clip; 1 is full scale.
+        Root mean square difference of the hidden states from the float64 reference that trains on the same
+        samples with the same clip; 1 is full scale.
     float_weight_error : float or None
-        Distance of the trained weights from the float reference's, over the distance that those moved.
+        Distance of the trained weights from the float reference's, over the distance that these moved.
     float_model : FloatModel or None
         The float reference after the run.
     """
@@ -158,7 +158,8 @@ def compare(
     engines : mapping of name to Engine
         The first is under test; the others are what it must equal.
     after_step : callable, optional
-        Called with the number of the step just trained, before its weights are read: a test corrupts a word here.
+        Called with the number of the step just trained, before its weights are read: where a test corrupts
+        a word.
     """
     for engine in engines.values():
         engine.reset_weights()

@@ -1,7 +1,7 @@
-"""Float model to integers: Q-formats from calibration data, and what the rounding cost. NUMERICS.md, "Formats".
+"""Float model to integers: Q-formats from calibration data, and what rounding cost. NUMERICS.md, "Formats".
 
-The rule of the formats: the finest one that holds the largest magnitude seen, times a margin. No format can make M
-overflow (it is 64 bits wide); what may saturate (x, c, weights in training) is counted by the trainer.
+The rule of the formats: the finest one that holds the largest magnitude seen, times a margin. No format can
+make M overflow (it is 64 bits wide); what may saturate (x, c, weights in training) is counted.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class QuantizedFeatures:
 
 
 def quantize_features(model: QuantModel, features: NDArray[Any]) -> QuantizedFeatures:
-    """Raw features (T, n_in) to the device's integers: standardised, cut to max_steps, scaled, clamped to ±V_MAX.
+    """Raw features (T, n_in) to the device's integers: standardised, cut to max_steps, scaled, clamped.
 
     InputError when a value is not finite, the sequence is empty, or its width is not the model's.
     """
@@ -111,8 +111,8 @@ def quantize(
     Raises
     ------
     ModelError
-        When the model has several layers, another cell than an LSTM, another readout than at the last step, or a
-        weight, bias or threshold outside what the formats hold.
+        When the model has several layers, another cell than an LSTM, another readout than at the last step,
+        or a weight, bias or threshold outside what the formats hold.
     InputError
         When there is no calibration data.
     """
@@ -187,11 +187,11 @@ def quantize_threshold(theta: float, frac_bits: int, name: str) -> int:
     """A threshold in the format of what it is compared with; InputError when it is negative or too large."""
     if not (math.isfinite(theta) and 0 <= theta * 2**frac_bits <= THETA_MAX):
         raise InputError(f"{name} is {theta}; it must lie between 0 and {THETA_MAX / 2**frac_bits:g}")
-    return round(theta * 2**frac_bits)
+    return int(np.rint(theta * 2**frac_bits))
 
 
 def dequantize(model: QuantModel) -> FloatModel:
-    """The float model with exactly the values that the integers stand for: where a comparison with float starts."""
+    """The float model of exactly the values that the integers stand for: where a comparison starts."""
     layers = []
     for layer in model.layers:
         layers.append(
@@ -219,7 +219,8 @@ def _only_layer(model: FloatModel) -> LayerWeights:
     if len(model.layers) != 1 or model.layers[0].cell != "lstm" or model.readout != "last":
         cells = " + ".join(layer.cell for layer in model.layers)
         raise ModelError(
-            f"the device trains one LSTM layer with a loss at the last step; this model is {cells}, {model.readout!r}"
+            "the device trains one LSTM layer with a loss at the last step; "
+            f"this model is {cells} with readout {model.readout!r}"
         )
     return model.layers[0]
 
@@ -230,7 +231,8 @@ def _frac_bits(largest: float, limit: int, allowed: tuple[int, int], name: str) 
     bits = most if largest == 0 else min(most, math.floor(math.log2(limit / largest)))
     if bits < fewest:
         raise ModelError(
-            f"{name} reaches {largest:g} with its margin, beyond the ±{limit / 2**fewest:g} that the device holds"
+            f"{name} reaches {largest:g} with its margin, "
+            f"beyond the ±{limit / 2**fewest:g} that the device holds"
         )
     return bits
 

@@ -1,4 +1,4 @@
-"""Evaluating and training on labelled samples, over anything that computes: a device, the C core, the integer reference.
+"""Evaluating and training on labelled samples: on a device, in the C core, or in the integer reference.
 
 Everything here is the same for all of them, so that what differs can only be the computation itself.
 """
@@ -62,7 +62,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Sample:
-    """One utterance as the device takes it: frames (T, n_in) int16 in the model's input format, and its class."""
+    """One utterance as the device takes it: frames (T, n_in) int16 in its input format, and the class."""
 
     frames: NDArray[np.int16]
     label: int
@@ -207,10 +207,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Operations:
-    """Multiply-accumulates of the recurrent layer over some training steps, the first layer's dx included in both.
+    """Multiply-accumulates of the recurrent layer in training, the first layer's dx included in both.
 
-    The kernels count what they execute. They do not compute the first layer's dx, which nobody reads; the paper
-    counts it, so it is added here for the columns that were active: as many MACs as the forward product of x.
+    The kernels count what they execute. They do not compute the first layer's dx, which nobody reads; the
+    paper counts it, so it is added here for the active columns: the MACs of the forward product of x.
     """
 
     dense: int
