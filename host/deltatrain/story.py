@@ -1,0 +1,133 @@
+"""What the main job leaves behind: all that its report shows, and all that `--json` prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deltatrain.comparison import Comparison
+from deltatrain.quant_model import QuantModel
+from deltatrain.quantize import H_FRAC_BITS, TensorFormat
+from deltatrain.training import Evaluation, Operations, Settings, count_operations
+
+
+@dataclass(frozen=True)
+class FirmwareSize:
+    """Sizes of the firmware in bytes, from its ELF file; `ram` by purpose adds up to `ram_bytes`."""
+
+    flash_bytes: int
+    ram_bytes: int
+    ram: dict[str, int]
+    arena_bytes: int
+
+
+@dataclass(frozen=True)
+class Story:
+    """A model meets a new speaker: before, training on the device, after, and the proof of equality.
+
+    Attributes
+    ----------
+    data, speaker : str
+        Data set, and the speaker that pre-training never saw.
+    target : str
+        As the user named it, e.g. `qemu:mps2-an386`; `board` is its title.
+    model : QuantModel
+        As exported, before training on the device.
+    formats : tuple of TensorFormat
+        The table of formats.
+    settings : Settings
+        Learning rate, clip, thresholds and seed of the training.
+    per_class, epochs : int
+        Training utterances of each class, and passes over them.
+    before, after : Evaluation
+        Of the speaker's other utterances, on the device.
+    known_before, known_after : float
+        Error on speakers of the pre-training data, whose utterances were not trained on: what was forgotten.
+    float_after : float
+        Error after the same training in float64, on the same test utterances.
+    comparison : Comparison
+        Every training step, device against host.
+    instructions : tuple of int
+        Executed instructions of each training step (forward, backward, update); empty where the target has no
+        instruction counter.
+    size : FirmwareSize
+    n_cut, n_saturated : int
+        Utterances longer than the firmware's maximum, and feature values that the input format clamped.
+    seconds : dict of str to float
+        Wall time by part of the job.
+    pretrained_here : bool
+        Whether the model was pre-trained in this run, rather than taken from a file.
+    """
+
+    data: str
+    speaker: str
+    target: str
+    board: str
+    model: QuantModel
+    formats: tuple[TensorFormat, ...]
+    settings: Settings
+    per_class: int
+    epochs: int
+    before: Evaluation
+    after: Evaluation
+    known_before: float
+    known_after: float
+    float_after: float
+    comparison: Comparison
+    instructions: tuple[int, ...]
+    size: FirmwareSize
+    n_cut: int
+    n_saturated: int
+    seconds: dict[str, float]
+    pretrained_here: bool
+
+    @property
+    def operations(self) -> Operations:
+        """Dense and executed MACs of the training steps."""
+        return count_operations(self.model, [step.result for step in self.comparison.steps])
+
+    @property
+    def theta(self) -> tuple[float, float]:
+        """θx and θh in real units: standardised features, and h."""
+        return (
+            self.settings.theta_x / 2 ** self.model.layers[0].x_frac_bits,
+            self.settings.theta_h / 2**H_FRAC_BITS,
+        )
+
+    def to_dict(self, report: Path | None) -> dict[str, Any]:
+        """What `deltatrain demo --json` prints."""
+        comparison = self.comparison
+        first = comparison.first_difference
+        return {
+            "data": self.data,
+            "speaker": self.speaker,
+            "target": self.target,
+            "error_before": self.before.error,
+            "error_after": self.after.error,
+            "error_after_float": self.float_after,
+            "known_error_before": self.known_before,
+            "known_error_after": self.known_after,
+            "test_samples": len(self.after.labels),
+            "train_steps": len(comparison.steps),
+            "op_reduction": self.operations.reduction,
+            "words_compared": comparison.words_compared,
+            "words_different": comparison.words_different,
+            "first_difference": None if first is None else first.to_dict(),
+            "float_error": comparison.float_error,
+            "instructions_per_step": (
+                sum(self.instructions) / len(self.instructions) if self.instructions else None
+            ),
+            "flash_bytes": self.size.flash_bytes,
+            "ram_bytes": self.size.ram_bytes,
+            "ram": self.size.ram,
+            "cut": self.n_cut,
+            "saturated_features": self.n_saturated,
+            "theta_x": self.theta[0],
+            "theta_h": self.theta[1],
+            "learning_rate": float(self.settings.learning_rate),
+            "clip": float(self.settings.clip),
+            "seed": self.settings.seed,
+            "seconds": self.seconds,
+            "report": None if report is None else str(report),
+        }
