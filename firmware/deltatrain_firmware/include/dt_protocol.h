@@ -87,9 +87,6 @@ enum dt_fault {
     DT_FAULT_OTHER = 6                /* an interrupt that nothing expects */
 };
 
-/* Flags of dt_hello_reply_t. */
-#define DT_FLAG_SAMPLE_OPEN 0x01      /* a sample was begun and has not ended */
-
 /* Answer to DT_CMD_HELLO; its first 12 bytes stay as they are in every version. */
 typedef struct {
     uint32_t nonce;                   /* the request's */
@@ -106,10 +103,10 @@ typedef struct {
     uint16_t n_hidden;                /* of the last layer */
     uint16_t n_classes;
     uint8_t cell;                     /* enum drnn_cell */
-    uint8_t flags;                    /* DT_FLAG_ */
+    uint8_t flags;                    /* 0 */
     uint16_t fault;                   /* enum dt_fault, of the restart before this run */
     uint32_t fault_address;           /* program counter at that fault, 0 when unknown */
-    uint32_t reserved[2];             /* 0 */
+    uint32_t reserved[3];             /* 0 */
     uint8_t hash[DRNN_HASH_BYTES];    /* SHA-256 of the quantised model */
     char board[DT_BOARD_NAME_BYTES];  /* the target's name, padded with zeros */
 } dt_hello_reply_t;

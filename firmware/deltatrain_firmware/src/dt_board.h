@@ -1,0 +1,33 @@
+/*
+ * What a board must provide; each lives in a folder of its own under boards/. A board also brings a linker script that
+ * places `.bss.dt_arena`, `.bss.dt_link` and the stack, and defines the symbols of dt_memory.c.
+ */
+#ifndef DT_BOARD_H
+#define DT_BOARD_H
+
+#include <stdint.h>
+
+#include "dt_server.h"
+
+/* The target's name, as in board.toml. */
+extern const char dt_board_name[];
+
+/* Ticks per second of dt_board_ticks. */
+extern const uint32_t dt_board_counter_hz;
+
+/* Start clocks, the serial line and the counter. Called once, before the rest. */
+void dt_board_init(void);
+
+/* The next byte from the line; sleeps until there is one. */
+uint8_t dt_board_read(void);
+
+/* Send bytes[n]; returns when the last one is on its way. */
+void dt_board_write(const uint8_t *bytes, uint32_t n);
+
+/* Ticks since dt_board_init; never goes backwards. */
+uint64_t dt_board_ticks(void);
+
+/* Why the device restarted: enum dt_fault; DT_FAULT_NONE after power-up. *address is the program counter there. */
+uint16_t dt_board_fault(uint32_t *address);
+
+#endif
