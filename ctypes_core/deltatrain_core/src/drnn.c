@@ -54,7 +54,7 @@ int drnn_reset_weights(drnn_t *net)
 
 static int scale_is_valid(drnn_scale_t scale, int largest_e)
 {
-    return drnn_scale_is_normal(scale) && scale.e >= -MAX_SCALE_E && scale.e <= largest_e;
+    return scale.m == 0 || (scale.m >= DRNN_SCALE_MIN_M && scale.e >= -MAX_SCALE_E && scale.e <= largest_e);
 }
 
 int drnn_configure(drnn_t *net, const drnn_config_t *config)

@@ -9,11 +9,6 @@
 
 #define DRNN_SCALE_MIN_M 32768u
 
-static inline int drnn_scale_is_normal(drnn_scale_t a)
-{
-    return a.m == 0 || a.m >= DRNN_SCALE_MIN_M;
-}
-
 /* value * 2^exponent, rounded up, so that a bound stays a bound. */
 drnn_scale_t drnn_scale_ceil(uint64_t value, int exponent);
 

@@ -190,7 +190,7 @@ class FixedNetwork:
 
         self._backward(d_logits)
         self._update(d_logits)
-        self._step += 1
+        self._step = (self._step + 1) % 2**32
         return result
 
     def _multiply(self, a: Int64, b: Int64 | int, frac_bits: int) -> Int64:

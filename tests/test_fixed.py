@@ -1,0 +1,231 @@
+"""The integer reference against the C core, word by word; and both against real arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from deltatrain_core import CoreError, CoreNetwork, StepResult
+from deltatrain_core._core import ffi, lib
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from deltatrain.features import FeatureConfig
+from deltatrain.fixed import FixedNetwork, SampleResult
+from deltatrain.fixed.activation import sigmoid_q14, tanh_q14
+from deltatrain.fixed.rounding import random_bits
+from deltatrain.fixed.softmax import cross_entropy
+from deltatrain.quant_model import QuantLayer, QuantModel
+from deltatrain.scale import Scale
+
+Rng = np.random.Generator
+V_MAX = lib.DRNN_V_MAX
+WORDS = (
+    "hidden",
+    "cell",
+    "logits",
+    "dm",
+    "readout.weight",
+    "readout.bias",
+    "layer0.weight",
+    "layer0.bias",
+)
+
+
+def random_model(rng: Rng, n_in: int, n_hidden: int, n_classes: int, max_steps: int, spread: float) -> QuantModel:
+    """A model with random tensors and formats; `spread` 1 is a trained network's, 30 saturates everything."""
+    shape = (n_in + n_hidden, 4 * n_hidden)
+    layer = QuantLayer(
+        cell="lstm",
+        n_in=n_in,
+        n_hidden=n_hidden,
+        x_frac_bits=int(rng.integers(6, 15)),
+        wx_frac_bits=int(rng.integers(8, 17)),
+        wh_frac_bits=int(rng.integers(10, 17)),
+        c_frac_bits=int(rng.integers(4, 15)),
+        theta_x=int(rng.integers(0, 4000)),
+        theta_h=int(rng.integers(0, 8000)),
+        weight=rng.normal(0, 1000 * spread, shape).clip(-32767, 32767).astype(np.int16),
+        bias=rng.normal(0, spread * 2**22, 4 * n_hidden).clip(-(2.0**31) + 1, 2.0**31 - 1).astype(np.int32),
+    )
+    readout = rng.normal(0, 2000 * spread, (n_classes, n_hidden)).clip(-32767, 32767)
+    return QuantModel(
+        layers=(layer,),
+        readout_frac_bits=int(rng.integers(10, 16)),
+        readout_weight=readout.astype(np.int16),
+        readout_bias=rng.normal(0, 2**20, n_classes).astype(np.int32),
+        max_steps=max_steps,
+        learning_rate=Scale.from_float(float(rng.choice([0.001, 0.08, 1.0, 20.0])), "learning rate"),
+        clip=Scale.from_float(float(rng.choice([0.1, 2.0, 1e6])), "clip"),
+        class_names=tuple(str(k) for k in range(n_classes)),
+        features=FeatureConfig(),
+    )
+
+
+def random_frames(rng: Rng, n_steps: int, n_in: int) -> NDArray[np.int16]:
+    """A random walk, as features are: some steps exceed the threshold, others do not."""
+    walk = np.cumsum(rng.normal(0, rng.choice([100, 1500, 10000]), (n_steps, n_in)), axis=0)
+    return walk.clip(-V_MAX, V_MAX).astype(np.int16)
+
+
+def assert_same_step(oracle: FixedNetwork, core: CoreNetwork, x: NDArray[np.int16], label: int) -> None:
+    """Train both on a sample; name the first word that differs."""
+    for network in (oracle, core):
+        network.begin()
+    np.testing.assert_array_equal(oracle.push(x), core.push(x), "hidden states")
+    expected, result = oracle.train(label), core.train(label)
+    for field in fields(StepResult):
+        assert getattr(expected, field.name) == getattr(result, field.name), field.name
+    for name in WORDS:
+        np.testing.assert_array_equal(oracle.tensor(name), core.tensor(name), name)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_in=st.integers(1, 40),
+    n_hidden=st.integers(1, 48),
+    n_classes=st.integers(2, 12),
+    n_steps=st.integers(1, 50),
+    spread=st.sampled_from([0.3, 1.0, 4.0, 30.0]),
+)
+def test_core_equals_the_integer_reference(
+    seed: int, n_in: int, n_hidden: int, n_classes: int, n_steps: int, spread: float
+) -> None:
+    """Random shapes, formats, thresholds, lengths, rates and scales, saturating ones included; five steps each."""
+    rng = np.random.default_rng(seed)
+    model = random_model(rng, n_in, n_hidden, n_classes, n_steps, spread)
+    oracle, core = FixedNetwork(model), CoreNetwork(model)
+    for network in (oracle, core):
+        network.configure(
+            learning_rate=model.learning_rate,
+            clip=model.clip,
+            theta_x=model.layers[0].theta_x,
+            theta_h=model.layers[0].theta_h,
+            seed=seed,
+            step=2**32 - 2,  # the step counter wraps on the way
+        )
+    for _ in range(5):
+        x = random_frames(rng, int(rng.integers(1, n_steps + 1)), n_in)
+        assert_same_step(oracle, core, x, int(rng.integers(n_classes)))
+
+
+def test_reference_and_core_report_the_same_fields() -> None:
+    assert [f.name for f in fields(SampleResult)] == [f.name for f in fields(StepResult)]
+
+
+def small_model(n_in: int = 3, n_hidden: int = 5) -> QuantModel:
+    return random_model(np.random.default_rng(7), n_in, n_hidden, n_classes=4, max_steps=20, spread=1.0)
+
+
+def test_m_never_drifts() -> None:
+    """M = b + W v̂ holds exactly after every step: the incremental sum is the direct one."""
+    model = random_model(np.random.default_rng(3), 8, 16, 4, 2000, 1.0)
+    layer = model.layers[0]
+    network = FixedNetwork(model)
+    rng = np.random.default_rng(4)
+    for x in random_frames(rng, 2000, 8):
+        network.push(x[None])
+        m_frac_bits = max(layer.wx_frac_bits + layer.x_frac_bits, layer.wh_frac_bits + 14)
+        from_x = network._v_hat[:8] @ layer.weight[:8].astype(np.int64)
+        from_h = network._v_hat[8:] @ layer.weight[8:].astype(np.int64)
+        direct = (
+            layer.bias.astype(np.int64) * 2 ** (m_frac_bits - 24)
+            + from_x * 2 ** (m_frac_bits - layer.wx_frac_bits - layer.x_frac_bits)
+            + from_h * 2 ** (m_frac_bits - layer.wh_frac_bits - 14)
+        )
+        np.testing.assert_array_equal(network._m, direct)
+
+
+def test_activations_equal_the_core_and_are_within_their_stated_error() -> None:
+    x = np.arange(-14 * 2**13, 14 * 2**13, 7, dtype=np.int64)
+    sigmoid, tanh = sigmoid_q14(x), tanh_q14(x)
+    assert [lib.drnn_sigmoid_q14(int(v)) for v in x] == sigmoid.tolist()
+    assert [lib.drnn_tanh_q14(int(v)) for v in x] == tanh.tolist()
+    assert np.abs(sigmoid - 2**14 / (1 + np.exp(-x / 2**13))).max() < 0.9
+    assert np.abs(tanh - 2**14 * np.tanh(x / 2**14)).max() < 1.1
+    far = 2**62
+    assert lib.drnn_sigmoid_q14(far) == 2**14
+    assert lib.drnn_sigmoid_q14(-far) == 0
+    assert lib.drnn_tanh_q14(-far) == -(2**14)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-(2**24), 2**24), min_size=2, max_size=20), st.data())
+def test_cross_entropy_equals_the_core_and_float(logits: list[int], data: st.DataObject) -> None:
+    label = data.draw(st.integers(0, len(logits) - 1))
+    loss, gradient = cross_entropy(logits, label)
+    d_logits = ffi.new("int32_t[]", len(logits))
+    assert lib.drnn_softmax_cross_entropy(logits, len(logits), label, d_logits) == loss
+    assert list(d_logits) == gradient
+    z = np.array(logits) / 2**16
+    p = np.exp(z - z.max())
+    exact = np.log(p.sum()) + z.max() - z[label]
+    assert loss / 2**16 == pytest.approx(exact, abs=4e-5, rel=2e-5)
+    onehot = np.arange(len(z)) == label
+    np.testing.assert_allclose(np.array(gradient) / 2**30, p / p.sum() - onehot, atol=3e-5)
+
+
+def test_stochastic_rounding_is_unbiased() -> None:
+    """A quarter of a unit is rounded up a quarter of the time."""
+    bits = random_bits(seed=5, step=9, tensor=0, count=100_000)
+    assert bits.min() >= 0 and bits.max() < 2**16
+    assert np.mean(bits + 2**14 >= 2**16) == pytest.approx(0.25, abs=0.01)
+    again = random_bits(seed=5, step=9, tensor=0, count=50)
+    np.testing.assert_array_equal(bits[:50], again)
+    assert (random_bits(5, 10, 0, 50) != again).any()
+    assert (random_bits(5, 9, 1, 50) != again).any()
+
+
+def test_learning_rate_zero_changes_nothing() -> None:
+    model = replace(small_model(), learning_rate=Scale(0, 0))
+    core = CoreNetwork(model)
+    before = core.tensors(model.tensors())
+    core.begin()
+    core.push(random_frames(np.random.default_rng(1), 10, 3))
+    core.train(2)
+    for name, values in before.items():
+        np.testing.assert_array_equal(core.tensor(name), values)
+
+
+def test_core_refuses_what_does_not_fit() -> None:
+    model = small_model()
+    core = CoreNetwork(model)
+    frame = np.zeros((1, 3), np.int16)
+
+    def refused(code: int) -> object:
+        return pytest.raises(CoreError, check=lambda error: error.code == code)  # type: ignore[call-overload]
+
+    with refused(lib.DRNN_ERR_STATE):
+        core.push(frame)
+    core.begin()
+    with refused(lib.DRNN_ERR_EMPTY):
+        core.train(0)
+    with refused(lib.DRNN_ERR_RANGE):
+        core.push(np.full((1, 3), V_MAX + 1, np.int16))
+    core.push(np.repeat(frame, model.max_steps, axis=0))
+    with refused(lib.DRNN_ERR_TOO_LONG):
+        core.push(frame)
+    weights = core.tensor("layer0.weight")
+    with refused(lib.DRNN_ERR_LABEL):
+        core.train(4)
+    np.testing.assert_array_equal(core.tensor("layer0.weight"), weights)
+    assert core.train(3).n_steps == model.max_steps
+    with refused(lib.DRNN_ERR_STATE):
+        core.train(3)
+    with refused(lib.DRNN_ERR_RANGE):
+        core.configure(learning_rate=Scale(40000, -10), clip=model.clip, theta_x=0, theta_h=0, seed=0)
+    with refused(lib.DRNN_ERR_RANGE):
+        core.configure(learning_rate=model.learning_rate, clip=Scale(0, 0), theta_x=0, theta_h=0, seed=0)
+    unsupported = replace(model, layers=(replace(model.layers[0], cell="gru"),))
+    with refused(lib.DRNN_ERR_MODEL):
+        CoreNetwork(unsupported)
+
+
+def test_every_error_has_its_own_text() -> None:
+    codes = ffi.typeof("enum drnn_error").elements
+    texts = {ffi.string(lib.drnn_error_text(code)) for code in codes}
+    assert len(texts) == len(codes)
+    assert ffi.string(lib.drnn_error_text(-99)) not in texts
