@@ -1,0 +1,6 @@
+"""The link to a device: frames, the protocol, and a client with one method for each command."""
+
+from deltatrain.link.device import Device, RefusedError
+from deltatrain.link.results import Config, DeviceResult, Hello, Statistics
+
+__all__ = ["Config", "Device", "DeviceResult", "Hello", "RefusedError", "Statistics"]

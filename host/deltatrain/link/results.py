@@ -1,0 +1,129 @@
+"""What a device says of itself and of a sample, as frozen descriptions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deltatrain.scale import Scale
+from deltatrain_core import StepResult
+
+
+@dataclass(frozen=True)
+class Hello:
+    """Who answered: `dt_hello_reply_t`.
+
+    Attributes
+    ----------
+    board : str
+        The target's name, e.g. `mps2-an386`.
+    hash : bytes
+        SHA-256 of the quantised model in the firmware.
+    step : int
+        Training steps that the device has done.
+    fresh : bool
+        Whether this is the first session since the device started.
+    fault : str
+        Why the device restarted before this run: `none`, `hard`, `stack`, ...
+    fault_address : int
+        Program counter at that fault; 0 when unknown.
+    counter_hz : int
+        Ticks per second of the device's counter.
+    """
+
+    version: int
+    abi_version: int
+    board: str
+    hash: bytes
+    cell: str
+    n_layers: int
+    n_in: int
+    n_hidden: int
+    n_classes: int
+    max_steps: int
+    max_payload: int
+    arena_bytes: int
+    counter_hz: int
+    step: int
+    fresh: bool
+    fault: str
+    fault_address: int
+
+
+@dataclass(frozen=True)
+class Config:
+    """What may change at run time: `drnn_config_t`; thresholds as integers in the format of x and of h."""
+
+    learning_rate: Scale
+    clip: Scale
+    theta_x: int
+    theta_h: int
+    seed: int
+    step: int
+
+
+@dataclass(frozen=True)
+class DeviceResult(StepResult):
+    """The outcome of one sample on the device: `dt_outcome_t`.
+
+    Attributes
+    ----------
+    logits : ndarray, shape (n_classes,), int32, Q16
+    ticks_forward, ticks_call : int
+        Ticks of the device's counter spent on the frames of this sample, and in training or inference.
+    instructions_forward, instructions_call : int or None
+        The same as executed instructions, where the target's ticks tell them.
+    """
+
+    logits: NDArray[np.int32]
+    ticks_forward: int
+    ticks_call: int
+    instructions_forward: int | None
+    instructions_call: int | None
+
+    @property
+    def instructions(self) -> int | None:
+        """Executed instructions of the whole sample."""
+        if self.instructions_forward is None or self.instructions_call is None:
+            return None
+        return self.instructions_forward + self.instructions_call
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Totals since the device started: `dt_statistics_t`, by the same names; RAM in bytes."""
+
+    frames: int
+    active_x: int
+    active_h: int
+    macs_forward: int
+    macs_backward: int
+    macs_gradient: int
+    ticks_forward: int
+    ticks_train: int
+    ticks_infer: int
+    samples_trained: int
+    samples_inferred: int
+    clipped: int
+    saturated_h: int
+    saturated_c: int
+    saturated_grad: int
+    saturated_w: int
+    underflow_dm: int
+    requests: int
+    damaged: int
+    oversize: int
+    repeated: int
+    ram_arena: int
+    ram_link: int
+    ram_stack: int
+    ram_other: int
+    arena_used: int
+    stack_high_water: int
+
+    @property
+    def ram_bytes(self) -> int:
+        """The firmware's whole RAM."""
+        return self.ram_arena + self.ram_link + self.ram_stack + self.ram_other
