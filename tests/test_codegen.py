@@ -12,15 +12,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
 
 import deltatrain_core
 from deltatrain.errors import BuildError, ModelError
 from deltatrain.quant_model import QuantModel
-from deltatrain_codegen.elf import measure
-from deltatrain_codegen.generate import generate
-from deltatrain_codegen.library import core_headers, export_library
-from deltatrain_codegen.memory import FIRMWARE_RAM, check_fits, ram_needed, resized, ways_out
-from deltatrain_codegen.plan import arena_bytes, arena_plan
+from deltatrain.targets import Board, find_board
+from deltatrain_codegen import (
+    arena_bytes,
+    arena_plan,
+    check_fits,
+    export,
+    export_library,
+    generate,
+    measure,
+    ram_needed,
+)
+from deltatrain_codegen.library import core_headers
+from deltatrain_codegen.memory import FIRMWARE_RAM, resized, ways_out
 
 GOLDEN = Path(__file__).parent / "golden"
 STRICT = ["-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
@@ -49,9 +59,7 @@ def sanitizers(compiler: str, folder: Path) -> list[str]:
     """The sanitizers' options, where this compiler has their libraries; clang has them in another package."""
     probe = folder / "probe.c"
     probe.write_text("int main(void) { return 0; }\n")
-    outcome = subprocess.run(
-        [compiler, *SANITIZE, str(probe), "-o", str(folder / "probe")], capture_output=True
-    )
+    outcome = subprocess.run([compiler, *SANITIZE, str(probe), "-o", str(folder / "probe")], capture_output=True)
     probe.unlink()
     if outcome.returncode == 0:
         return SANITIZE
@@ -75,9 +83,7 @@ def test_generated_files_equal_the_golden_ones(tiny_model: QuantModel) -> None:
         assert text == (GOLDEN / name).read_text(), f"{name} differs from tests/golden/{name}"
 
 
-def test_the_same_model_gives_the_same_bytes_in_another_process(
-    tiny_model: QuantModel, tmp_path: Path
-) -> None:
+def test_the_same_model_gives_the_same_bytes_in_another_process(tiny_model: QuantModel, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     tiny_model.save(path)
     program = (
@@ -85,9 +91,7 @@ def test_the_same_model_gives_the_same_bytes_in_another_process(
         "from deltatrain_codegen.generate import generate; "
         "print(''.join(generate(QuantModel.load(Path(sys.argv[1]))).values()), end='')"
     )
-    outcome = subprocess.run(
-        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, cwd=tmp_path
-    )
+    outcome = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, cwd=tmp_path)
     assert outcome.stdout == "".join(generate(tiny_model).values()), outcome.stderr
 
 
@@ -148,9 +152,7 @@ int main(void)
 
 @host_compiler
 @pytest.mark.parametrize("golden", [True, False], ids=["golden", "extremes"])
-def test_compiled_model_holds_every_number(
-    compiler: str, golden: bool, tiny_model: QuantModel, tmp_path: Path
-) -> None:
+def test_compiled_model_holds_every_number(compiler: str, golden: bool, tiny_model: QuantModel, tmp_path: Path) -> None:
     """The committed files; then the ends of each integer type, and names that C could misread."""
     model = tiny_model
     if golden:
@@ -161,9 +163,7 @@ def test_compiled_model_holds_every_number(
         weight.flat[:2] = (-32768, 32767)
         bias[:2] = (-(2**31), 2**31 - 1)
         names = ('say "*/"', "caf\u00e97\\", "what??/")
-        model = replace(
-            model, layers=(replace(model.layers[0], weight=weight, bias=bias),), class_names=names
-        )
+        model = replace(model, layers=(replace(model.layers[0], weight=weight, bias=bias),), class_names=names)
         write(tmp_path, model)
     (tmp_path / "check.c").write_text(CHECK_PROGRAM)
     program = tmp_path / "check"
@@ -176,9 +176,7 @@ def test_compiled_model_holds_every_number(
         for tensor in model.tensors().values()
     ]
     assert [int(word) for word in sums.split()] == expected
-    assert len(set(arena.split())) == 1, (
-        f"the core wants {arena.split()[0]}, the header says {arena.split()[1]}"
-    )
+    assert len(set(arena.split())) == 1, f"the core wants {arena.split()[0]}, the header says {arena.split()[1]}"
     assert digest == model.hash().hex()
     assert tuple(names_there) == model.class_names
 
@@ -227,9 +225,7 @@ def test_static_assertions_refuse_what_does_not_fit(
 
 
 @host_compiler
-def test_exported_library_trains_without_a_host(
-    compiler: str, make_integer_model: MakeModel, tmp_path: Path
-) -> None:
+def test_exported_library_trains_without_a_host(compiler: str, make_integer_model: MakeModel, tmp_path: Path) -> None:
     model = make_integer_model(8, 16, 16, ("up", "down", "left", "right"), weight_bound=2000)
     result = export_library(model, tmp_path / "library")
     assert {path.name for path in result.files} == {path.name for path in result.folder.iterdir()}
@@ -257,9 +253,7 @@ def test_library_holds_no_private_copy_of_the_core(tiny_model: QuantModel, tmp_p
         assert (folder / path.name).read_bytes() == path.read_bytes()
 
 
-def test_library_into_a_folder_that_is_a_file_is_a_clear_error(
-    tiny_model: QuantModel, tmp_path: Path
-) -> None:
+def test_library_into_a_folder_that_is_a_file_is_a_clear_error(tiny_model: QuantModel, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BuildError, match="name another folder"):
         export_library(tiny_model, tmp_path / "file")
@@ -322,3 +316,91 @@ def test_measuring_what_is_no_firmware_is_a_clear_error(tmp_path: Path) -> None:
         measure(tmp_path / "a.elf")
     with pytest.raises(BuildError, match="no deltatrain firmware"):
         measure(Path(sys.executable).resolve())
+
+
+# The firmware
+# ------------
+
+
+@pytest.fixture(scope="module")
+def board() -> Board:
+    board = find_board("mps2-an386")
+    assert board is not None
+    return board
+
+
+def test_firmware_is_built_and_measured(make_integer_model: MakeModel, board: Board, tmp_path: Path) -> None:
+    need(board.compiler)
+    model, said = make_integer_model(16, 32, 32), list[str]()
+    result = export(model, board, tmp_path / "a", said.append)
+    assert [line.split()[0] for line in said] == ["generating", "compiling", "linking"]
+
+    assert result.elf.read_bytes()[:4] == b"\x7fELF"
+    assert result.arena_bytes == arena_bytes(model)
+    assert sum(result.ram.values()) == result.ram_bytes < board.ram_bytes
+    assert {name: result.ram[name] for name in arena_plan(model).by_purpose()} == arena_plan(model).by_purpose()
+    assert model.tensors()["layer0.weight"].nbytes < result.flash_bytes < board.flash_bytes
+
+    # The figures again by another road: the sizes of the sections that take memory.
+    with result.elf.open("rb") as file:
+        sections = [s for s in ELFFile(file).iter_sections() if s["sh_flags"] & SH_FLAGS.SHF_ALLOC]
+        loaded = sum(s["sh_size"] for s in sections if s["sh_type"] != "SHT_NOBITS")
+        first, last = min(s["sh_addr"] for s in sections), max(s["sh_addr"] + s["sh_size"] for s in sections)
+        ram_start = min(s["sh_addr"] for s in sections if s["sh_type"] == "SHT_NOBITS")
+    assert first == 0
+    assert result.ram_bytes == last - ram_start
+    assert result.flash_bytes == loaded
+
+
+def test_what_is_reserved_before_the_build_is_enough_and_close(
+    tiny_model: QuantModel, board: Board, tmp_path: Path
+) -> None:
+    need(board.compiler)
+    result = export(tiny_model, board, tmp_path)
+    for purpose, reserved in FIRMWARE_RAM.items():
+        assert 0 <= reserved - result.ram[purpose] <= 512, f"{purpose}: {reserved} for {result.ram[purpose]}"
+
+
+def test_the_same_model_gives_the_same_firmware_in_any_folder(
+    tiny_model: QuantModel, board: Board, tmp_path: Path
+) -> None:
+    need(board.compiler)
+    first = export(tiny_model, board, tmp_path / "a").elf.read_bytes()
+    second = export(tiny_model, board, tmp_path / "another" / "folder").elf.read_bytes()
+    assert first == second
+    for path in (tmp_path, Path(deltatrain_core.__file__).parent):
+        assert str(path).encode() not in first
+
+
+def test_a_model_too_large_is_refused_before_anything_is_written(
+    tiny_model: QuantModel, board: Board, tmp_path: Path
+) -> None:
+    small = replace(board, ram_bytes=sum(ram_needed(tiny_model).values()) - 100)
+    with pytest.raises(BuildError, match=r"mps2-an386 has [\d,]+: 100 too many"):
+        export(tiny_model, small, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_compiler_is_a_clear_error(
+    tiny_model: QuantModel, board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BuildError, match="apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi"):
+        export(tiny_model, board, tmp_path / "out")
+
+
+def test_a_compiler_that_refuses_shows_what_it_said(tiny_model: QuantModel, board: Board, tmp_path: Path) -> None:
+    need(board.compiler)
+    odd = replace(board, arch_flags=("-mcpu=no-such-core",))
+    with pytest.raises(BuildError, match="no-such-core"):
+        export(tiny_model, odd, tmp_path / "out")
+    assert not (tmp_path / "out" / "firmware.elf").exists()
+
+
+def test_a_firmware_larger_than_the_flash_is_refused(
+    make_integer_model: MakeModel, board: Board, tmp_path: Path
+) -> None:
+    need(board.compiler)
+    with pytest.raises(BuildError, match=r"[\d,]+ bytes of flash, mps2-an386 has 20,000"):
+        export(make_integer_model(16, 32, 32), replace(board, flash_bytes=20_000), tmp_path)
+    assert not (tmp_path / "firmware.elf").exists()

@@ -39,9 +39,7 @@ def measure(path: Path) -> FirmwareSize:
     try:
         with path.open("rb") as file:
             elf = ELFFile(file)
-            flash_bytes = sum(
-                segment["p_filesz"] for segment in elf.iter_segments() if segment["p_type"] == "PT_LOAD"
-            )
+            flash_bytes = sum(segment["p_filesz"] for segment in elf.iter_segments() if segment["p_type"] == "PT_LOAD")
             symbols = {
                 symbol.name: int(symbol["st_value"])
                 for table in elf.iter_sections()
@@ -52,8 +50,6 @@ def measure(path: Path) -> FirmwareSize:
     except (OSError, ELFError) as error:
         raise BuildError(f"{path} is no ELF file that can be read ({error}); export it again") from error
     except KeyError as error:
-        raise BuildError(
-            f"{path} is no deltatrain firmware: it has no symbol {error}; export it again"
-        ) from error
+        raise BuildError(f"{path} is no deltatrain firmware: it has no symbol {error}; export it again") from error
     ram_bytes = spans.pop(WHOLE)
     return FirmwareSize(flash_bytes, ram_bytes, spans | {"other": ram_bytes - sum(spans.values())})

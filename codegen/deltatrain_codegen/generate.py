@@ -75,9 +75,7 @@ def generate(model: QuantModel) -> dict[str, str]:
         "readout_frac_bits": model.readout_frac_bits,
         "learning_rate": _scale(model.learning_rate),
         "clip": _scale(model.clip),
-        "hash_lines": c_text.comma_lines(
-            (f"0x{byte:02x}" for byte in model.hash()), width=16 * len("0x00, ")
-        ),
+        "hash_lines": c_text.comma_lines((f"0x{byte:02x}" for byte in model.hash()), width=16 * len("0x00, ")),
     }
     return {name: template(f"{name}.j2").render(values) for name in (HEADER, SOURCE)}
 
@@ -198,6 +196,4 @@ def _readout_arrays(model: QuantModel) -> list[CArray]:
 def _format_and_range(values: NDArray[Any], frac_bits: int, total_bits: int) -> str:
     low, high = float(np.min(values)), float(np.max(values))
     unit = 2.0**-frac_bits
-    return (
-        f"{c_text.q_format(frac_bits, total_bits)}, {c_text.real(low * unit)} to {c_text.real(high * unit)}"
-    )
+    return f"{c_text.q_format(frac_bits, total_bits)}, {c_text.real(low * unit)} to {c_text.real(high * unit)}"

@@ -74,9 +74,7 @@ def export_library(model: QuantModel, out_dir: Path) -> LibraryResult:
         for path in core:
             shutil.copyfile(path, out_dir / path.name)
     except OSError as error:
-        raise BuildError(
-            f"cannot write the library to {out_dir} ({error.strerror}); name another folder"
-        ) from error
+        raise BuildError(f"cannot write the library to {out_dir} ({error.strerror}); name another folder") from error
     names = sorted([*texts, *(path.name for path in core)])
     return LibraryResult(out_dir, tuple(out_dir / name for name in names), plan.total)
 
