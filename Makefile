@@ -34,7 +34,7 @@ setup: .venv/.core ## Debian packages, and the Python environment .venv, where t
 
 digits: setup ## synthesise the embedded data set anew (needs espeak-ng)
 	.ci/debian espeak-ng
-	$(BIN)/python -m deltatrain.datasets.synthesise $(ARGS)
+	$(BIN)/python tools/make_digits.py $(ARGS)
 
 clean: ## remove the environment and all that was built
 	rm -rf .venv build dist host/*.egg-info *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
