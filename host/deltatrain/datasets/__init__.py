@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from deltatrain.datasets import folder, fsdd
+from deltatrain.datasets import digits, folder, fsdd
 from deltatrain.datasets.base import Dataset, Loader, Utterance, check_labels
 from deltatrain.datasets.splits import index_split, personal_split, pretrain_split
 from deltatrain.errors import DataError
@@ -30,6 +30,7 @@ __all__ = [
 DATA_DIR_VARIABLE = "DELTATRAIN_DATA"
 
 _LOADERS: Mapping[str, Loader] = {
+    "digits": digits.load,
     "fsdd": fsdd.load,
 }
 
