@@ -1,0 +1,161 @@
+"""Numbers and names as a reader wants them: with units, thousands apart, and never markup."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import unicodedata
+
+from deltatrain.quantize import H_FRAC_BITS, quantize_threshold
+from deltatrain.story import Story
+
+UNIT_SPACE = "\N{NARROW NO-BREAK SPACE}"
+LONGEST_LABEL = 14
+DEFAULT_HIDDEN = 64
+DEFAULT_TARGET = "qemu:mps2-an386"
+
+
+def plain(text: str) -> str:
+    """A name from outside on one line: what cannot be shown becomes �."""
+    return "".join("�" if unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} else c for c in text)
+
+
+def short(name: str) -> str:
+    """A name as the label of an axis."""
+    shown = plain(name)
+    return shown if len(shown) <= LONGEST_LABEL else shown[: LONGEST_LABEL - 1] + "…"
+
+
+def percent(fraction: float) -> str:
+    """0.335 as `33.5 %`."""
+    if math.isnan(fraction):
+        return "not measured"
+    return f"{100 * fraction:.1f}".removesuffix(".0") + UNIT_SPACE + "%"
+
+
+def points(difference: float) -> str:
+    """A difference of two errors in percentage points, with its sign."""
+    if math.isnan(difference):
+        return "not measured"
+    return f"{100 * difference:+.1f}".removesuffix(".0").replace("-", "−") + UNIT_SPACE + "points"
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 step`, `50 steps`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def compact(value: float) -> str:
+    """2310000 as `2.31 M`."""
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return _digits(value / factor) + UNIT_SPACE + prefix
+    return _digits(value)
+
+
+def size(n_bytes: int) -> str:
+    """Bytes as KiB or MiB where that is shorter."""
+    for factor, unit in ((2**20, "MiB"), (2**10, "KiB")):
+        if n_bytes >= factor:
+            return _digits(n_bytes / factor) + UNIT_SPACE + unit
+    return f"{n_bytes}{UNIT_SPACE}B"
+
+
+def duration(seconds: float) -> str:
+    """Wall time."""
+    if seconds >= 60:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes}{UNIT_SPACE}min {rest:02d}{UNIT_SPACE}s"
+    return f"{seconds:.1f}{UNIT_SPACE}s"
+
+
+def decimal(value: float) -> str:
+    """A setting, as short as four digits allow."""
+    return f"{value:.4g}"
+
+
+def times(factor: float) -> str:
+    """`9.0×`."""
+    return f"{factor:,.1f}×"
+
+
+def change(before: float, after: float) -> str:
+    """`fell from 33 % to 15 %`."""
+    if math.isnan(before) or math.isnan(after):
+        return "was not measured"
+    if before == after:
+        return f"stayed at {percent(after)}"
+    return f"{'fell' if after < before else 'rose'} from {percent(before)} to {percent(after)}"
+
+
+def headline(story: Story) -> str:
+    """What happened, in a sentence."""
+    return (
+        f"{plain(story.speaker)}’s error {change(story.before.error, story.after.error)} "
+        f"after training on {passes(story)}, one at a time, on {plain(story.board)}."
+    )
+
+
+def passes(story: Story) -> str:
+    """`50 utterances`, or `50 utterances, 5 times over`."""
+    utterances = count(len(story.comparison.steps) // story.epochs, "utterance")
+    return utterances if story.epochs == 1 else f"{utterances}, {story.epochs} times over"
+
+
+def verdict(story: Story) -> str:
+    """Whether the device computed what the host computes, in a sentence."""
+    compared, different = story.comparison.words_compared, story.comparison.words_different
+    if compared == 0:
+        return "No word was compared with the host references."
+    if different:
+        verb = "differs" if different == 1 else "differ"
+        return f"{different:,} of {compared:,} words that the device computed {verb} from the host references."
+    return f"Every one of {compared:,} words that the device computed equals the host references."
+
+
+def thetas(story: Story) -> tuple[str, str]:
+    """θx and θh in real units, each as the shortest decimal that gives the integer on the device."""
+    return (
+        _threshold(story.settings.theta_x, story.model.layers[0].x_frac_bits),
+        _threshold(story.settings.theta_h, H_FRAC_BITS),
+    )
+
+
+def command(story: Story) -> str:
+    """The command that does the same again; DIR and FILE stand for what a story does not know."""
+    model, settings = story.model, story.settings
+    words = ["deltatrain", "demo", "--data", story.data]
+    if story.data != "digits":
+        words += ["--data-dir", "DIR"]
+    words += ["--holdout", story.speaker]
+    if not story.pretrained_here and story.data != "digits":
+        words += ["--model", "FILE"]
+    if story.pretrained_here and model.layers[0].n_hidden != DEFAULT_HIDDEN:
+        words += ["--hidden", str(model.layers[0].n_hidden)]
+    words += ["--per-class", str(story.per_class), "--epochs", str(story.epochs)]
+    theta_x, theta_h = thetas(story)
+    words += ["--theta", theta_x] if theta_x == theta_h else ["--theta-x", theta_x, "--theta-h", theta_h]
+    if settings.learning_rate != model.learning_rate:
+        words += ["--learning-rate", decimal(float(settings.learning_rate))]
+    if settings.clip != model.clip:
+        words += ["--clip", decimal(float(settings.clip))]
+    words += ["--seed", str(settings.seed)]
+    if story.target != DEFAULT_TARGET:
+        words += ["--target", story.target]
+    return shlex.join(plain(word) for word in words)
+
+
+def _threshold(value: int, frac_bits: int) -> str:
+    real = value / 2**frac_bits
+    for n_digits in range(1, 6):
+        shortened = f"{real:.{n_digits}g}"
+        if quantize_threshold(float(shortened), frac_bits, "theta") == value:
+            return shortened
+    return repr(real)
+
+
+def _digits(value: float) -> str:
+    """Three digits or more, never fewer than the number has before its point."""
+    magnitude = abs(value)
+    n_decimals = 0 if magnitude >= 100 or value == int(value) else 1 if magnitude >= 10 else 2
+    return f"{value:,.{n_decimals}f}"
