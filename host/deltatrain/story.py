@@ -115,9 +115,7 @@ class Story:
             "words_different": comparison.words_different,
             "first_difference": None if first is None else first.to_dict(),
             "float_error": comparison.float_error,
-            "instructions_per_step": (
-                sum(self.instructions) / len(self.instructions) if self.instructions else None
-            ),
+            "instructions_per_step": (sum(self.instructions) / len(self.instructions) if self.instructions else None),
             "flash_bytes": self.size.flash_bytes,
             "ram_bytes": self.size.ram_bytes,
             "ram": self.size.ram,

@@ -81,6 +81,10 @@ class Emulator:
         self._messages.seek(0)
         return self._messages.read().decode(errors="replace").strip()
 
+    def wait(self) -> None:
+        """Wait until the emulator ends by itself."""
+        self._process.wait()
+
     def stop(self) -> None:
         """End the emulator; may be called twice."""
         if self.alive:

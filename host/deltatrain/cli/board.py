@@ -1,0 +1,86 @@
+"""`boards`, `flash` and `stop`: where firmware runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from deltatrain.cli.options import DEFAULT_TARGET, json_option
+from deltatrain.cli.terminal import Terminal, table
+from deltatrain.session import board_of
+from deltatrain.targets import Board, Emulator, start_background, stop_background
+from deltatrain.targets import boards as known_boards
+
+
+@click.command()
+@json_option
+def boards(terminal: Terminal) -> None:
+    """The targets, and what each needs."""
+    known = known_boards()
+    values = {"boards": [_described(board) for board in known]}
+
+    def show(console: Console) -> None:
+        rows = [
+            (
+                board.target,
+                board.title,
+                board.core,
+                f"{board.ram_bytes // 1024} KiB",
+                f"{board.flash_bytes // 1024} KiB",
+                ", ".join(board.needs),
+            )
+            for board in known
+        ]
+        console.print(table(("target", "board", "core", "RAM", "flash", "needs"), rows))
+        console.print("A serial port with the firmware on it is a target too: /dev/ttyACM0, socket://HOST:PORT, …")
+
+    terminal.result(values, show)
+
+
+def _described(board: Board) -> dict[str, object]:
+    return {
+        "target": board.target,
+        "title": board.title,
+        "core": board.core,
+        "ram_bytes": board.ram_bytes,
+        "flash_bytes": board.flash_bytes,
+        "needs": list(board.needs),
+    }
+
+
+@click.command()
+@click.option(
+    "--elf",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("build/firmware.elf"),
+    show_default=True,
+    help="Firmware, as `export` built it.",
+)
+@click.option("--target", default=DEFAULT_TARGET, show_default=True, help="Where to put it: see `boards`.")
+@click.option("--foreground", is_flag=True, help="Hold the emulator until Ctrl-C instead of leaving it running.")
+@json_option
+def flash(terminal: Terminal, elf: Path, target: str, foreground: bool) -> None:
+    """Put firmware on a board; an emulator is started and left running in the background."""
+    board = board_of(target)
+    if foreground:
+        with Emulator.start(board, elf) as emulator:
+            port = emulator.port
+            terminal.result({"port": port}, lambda console: console.print(f"{port}; Ctrl-C ends it"))
+            emulator.wait()
+        return
+    port = start_background(board, elf)
+    terminal.result({"port": port}, lambda console: console.print(f"{port}; `deltatrain stop` ends the emulator"))
+
+
+@click.command()
+@click.option("--port", help="The emulator to end, by its port; default: all that `flash` started.")
+@json_option
+def stop(terminal: Terminal, port: str | None) -> None:
+    """End the emulators that `flash` left running."""
+    stopped = stop_background(port)
+    terminal.result(
+        {"stopped": stopped},
+        lambda console: console.print("\n".join(f"stopped {name}" for name in stopped) or "none was running"),
+    )

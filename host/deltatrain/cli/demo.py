@@ -1,0 +1,134 @@
+"""`deltatrain demo`: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from deltatrain.cli.options import (
+    DEFAULT_TARGET,
+    clip_option,
+    data_options,
+    epochs_option,
+    holdout_option,
+    json_option,
+    learning_rate_option,
+    per_class_option,
+    seed_option,
+    theta_options,
+    thetas,
+)
+from deltatrain.cli.terminal import Terminal, percent
+from deltatrain.demo import DemoConfig, run
+from deltatrain.errors import CheckFailed
+from deltatrain.story import Story
+
+
+@click.command()
+@data_options()
+@holdout_option
+@per_class_option
+@epochs_option
+@theta_options
+@learning_rate_option
+@clip_option
+@seed_option
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Float model to start from; default: the shipped one for digits, else pre-trained now on the others.",
+)
+@click.option("--hidden", "n_hidden", type=click.IntRange(1, 1024), help="Hidden units, when pre-training. [64]")
+@click.option("--fit-epochs", type=click.IntRange(min=1), help="Epochs, when pre-training.")
+@click.option("--target", default=DEFAULT_TARGET, show_default=True, help="The board to emulate.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("build/demo"),
+    show_default=True,
+    help="Folder for model, sources, firmware and report.",
+)
+@click.option("--open", "open_report", is_flag=True, help="Show the report in the browser.")
+@json_option
+def demo(
+    terminal: Terminal,
+    data: str,
+    data_dir: Path | None,
+    holdout: str | None,
+    per_class: int,
+    epochs: int,
+    theta: float | None,
+    theta_x: float | None,
+    theta_h: float | None,
+    learning_rate: float | None,
+    clip: float | None,
+    seed: int,
+    model: Path | None,
+    n_hidden: int | None,
+    fit_epochs: int | None,
+    target: str,
+    out: Path,
+    open_report: bool,
+) -> None:
+    """A keyword model meets a new voice and learns it on the device.
+
+    Pre-trained model → integers → C → firmware → emulator → errors before → training on the device, one utterance at
+    a time → errors after; every word that the device computed is compared with two host references.
+
+    \b
+    Examples:
+        deltatrain demo
+        deltatrain demo --data fsdd --data-dir DIR --holdout theo --epochs 5
+    """
+    theta_x, theta_h = thetas(theta, theta_x, theta_h)
+    config = DemoConfig(
+        data=data,
+        data_dir=data_dir,
+        holdout=holdout,
+        model=model,
+        per_class=per_class,
+        epochs=epochs,
+        theta_x=theta_x,
+        theta_h=theta_h,
+        learning_rate=learning_rate,
+        clip=clip,
+        n_hidden=n_hidden,
+        fit_epochs=fit_epochs,
+        seed=seed,
+        target=target,
+        out=out,
+    )
+    from deltatrain import report  # here, because matplotlib takes longer to load than --help should
+
+    story = run(config, terminal)
+    path = report.write(story, out / "report.html")
+    terminal.result(story.to_dict(path), lambda console: _show(console, story, path))
+    if open_report:
+        click.launch(str(path))
+    if story.comparison.words_different:
+        raise CheckFailed(
+            f"{story.comparison.words_different} words differ; the first: {story.comparison.first_difference}"
+        )
+
+
+def _show(console: Console, story: Story, path: Path) -> None:
+    comparison = story.comparison
+    console.print(
+        f"\n[bold]{story.speaker}[/bold]: error {percent(story.before.error)} → "
+        f"[bold]{percent(story.after.error)}[/bold] on {len(story.after.labels)} other utterances, "
+        f"after {len(comparison.steps)} training steps on {story.board}"
+    )
+    console.print(f"  float64 reference, same order, same clip: {percent(story.float_after)}")
+    console.print(f"  speakers known before: {percent(story.known_before)} → {percent(story.known_after)}")
+    console.print(f"  operations: {story.operations.reduction:.1f} times fewer than dense")
+    if story.instructions:
+        mean = sum(story.instructions) / len(story.instructions)
+        console.print(f"  instructions per training step: {mean / 1e6:.2f} million")
+    console.print(f"  firmware: {story.size.flash_bytes:,} bytes of flash, {story.size.ram_bytes:,} bytes of RAM")
+    verdict = "[green]all equal[/green]" if not comparison.words_different else "[red]NOT equal[/red]"
+    console.print(
+        f"  words compared: {comparison.words_compared:,}, different: {comparison.words_different:,} — {verdict}"
+    )
+    console.print(f"  report: {path}")

@@ -1,0 +1,249 @@
+"""`fit`, `quantize` and `export`: from data to firmware."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from deltatrain import datasets
+from deltatrain.cli.options import (
+    DEFAULT_TARGET,
+    clip_option,
+    data_options,
+    json_option,
+    learning_rate_option,
+    model_option,
+    seed_option,
+    theta_options,
+    thetas,
+)
+from deltatrain.cli.terminal import Terminal, percent, table
+from deltatrain.datasets import Dataset, index_split, pretrain_split
+from deltatrain.datasets.digits import HELD_OUT_VOICES, TEST_INDICES
+from deltatrain.demo import DEFAULT_THETA, epochs_shown
+from deltatrain.model import FloatModel
+from deltatrain.personal import calibration_items, pretrained_on
+from deltatrain.pretrain import FitConfig
+from deltatrain.pretrain import fit as pretrain
+from deltatrain.quant_model import QuantModel
+from deltatrain.quantize import quantize as quantize_model
+from deltatrain.reference import DEFAULT_CLIP, DEFAULT_LEARNING_RATE
+from deltatrain.session import board_of
+from deltatrain_codegen import export as build_firmware
+from deltatrain_codegen import export_library
+
+VALIDATION_FRACTION = 0.1
+DEFAULTS = FitConfig()
+
+
+@click.command()
+@data_options()
+@click.option(
+    "--holdout",
+    "holdouts",
+    metavar="SPEAKER",
+    multiple=True,
+    help="Leave this speaker out; may be given several times. Default for digits: its held-out voices.",
+)
+@click.option("--cell", type=click.Choice(["rnn", "gru", "lstm"]), default=DEFAULTS.cell, show_default=True)
+@click.option("--hidden", "n_hidden", type=click.IntRange(1, 1024), default=DEFAULTS.n_hidden, show_default=True)
+@click.option("--layers", "n_layers", type=click.IntRange(1, 3), default=DEFAULTS.n_layers, show_default=True)
+@click.option("--epochs", type=click.IntRange(min=1), default=DEFAULTS.epochs, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=DEFAULTS.batch_size, show_default=True)
+@click.option("--adam-rate", type=float, default=DEFAULTS.learning_rate, show_default=True, help="Adam's step size.")
+@click.option("--clip-norm", type=float, default=DEFAULTS.clip_norm, show_default=True, help="Of a batch's gradient.")
+@click.option("--beta", type=float, default=DEFAULTS.beta, show_default=True, help="Weight of Σ|Δh|: buys sparsity.")
+@theta_options
+@seed_option
+@click.option("--warm-start", type=click.Path(path_type=Path, dir_okay=False), help="Float model to go on from.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("model.safetensors"),
+    show_default=True,
+    help="Where to write the model.",
+)
+@json_option
+def fit(
+    terminal: Terminal,
+    data: str,
+    data_dir: Path | None,
+    holdouts: tuple[str, ...],
+    cell: str,
+    n_hidden: int,
+    n_layers: int,
+    epochs: int,
+    batch_size: int,
+    adam_rate: float,
+    clip_norm: float,
+    beta: float,
+    theta: float | None,
+    theta_x: float | None,
+    theta_h: float | None,
+    seed: int,
+    warm_start: Path | None,
+    out: Path,
+) -> None:
+    """Pre-train a model on this computer: Adam on mini-batches, thresholds in place from the first epoch."""
+    theta_x, theta_h = thetas(theta, theta_x, theta_h)
+    dataset = datasets.load(data, data_dir)
+    training, validation = _split(dataset, holdouts, seed)
+    config = FitConfig(
+        cell=cell,
+        n_hidden=n_hidden,
+        n_layers=n_layers,
+        theta_x=DEFAULT_THETA if theta_x is None else theta_x,
+        theta_h=DEFAULT_THETA if theta_h is None else theta_h,
+        beta=beta,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=adam_rate,
+        clip_norm=clip_norm,
+        seed=seed,
+    )
+    terminal.say(
+        f"Pre-training on {len(training)} utterances of {len(training.speaker_names)} speakers, "
+        f"validating on {len(validation)}; {dataset.n_cut} of {len(dataset)} were longer than "
+        f"{dataset.config.max_frames} frames and lost their end."
+    )
+    start = None if warm_start is None else FloatModel.load(warm_start)
+    command = f"deltatrain fit --data {data} --cell {cell} --hidden {n_hidden} --epochs {epochs} --seed {seed}"
+    with terminal.bar("pre-training") as progress:
+        fitted = pretrain(
+            training,
+            config,
+            validation=validation,
+            warm_start=start,
+            provenance={"held_out": sorted(holdouts), "command": command},
+            progress=epochs_shown(progress, epochs),
+        )
+    fitted.model.save(out)
+    provenance = fitted.model.provenance
+    values = {
+        "model": str(out),
+        "error": provenance["error"],
+        "op_reduction": provenance["op_reduction"],
+        "params": fitted.model.n_parameters,
+        "occupancy": fitted.history[-1].occupancy,
+        "loss": fitted.history[-1].loss,
+    }
+    terminal.result(
+        values,
+        lambda console: console.print(
+            f"{out}: {fitted.model.n_parameters:,} parameters, error {percent(fitted.history[-1].validation_error or 0)} "
+            f"on utterances it has not seen, {values['op_reduction']:.1f} times fewer operations than dense"
+        ),
+    )
+
+
+def _split(dataset: Dataset, holdouts: tuple[str, ...], seed: int) -> tuple[Dataset, Dataset]:
+    """Training and validation data, without the held-out speakers."""
+    if dataset.name == "digits":
+        chosen = index_split(dataset, TEST_INDICES, holdouts or HELD_OUT_VOICES)
+    else:
+        chosen = pretrain_split(dataset, holdouts, VALIDATION_FRACTION, seed)
+    training, validation = (dataset.select(items) for items in chosen)
+    return training, validation
+
+
+@click.command()
+@model_option
+@data_options()
+@learning_rate_option
+@clip_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write the quantised model; default: MODEL-int16.safetensors.",
+)
+@json_option
+def quantize(
+    terminal: Terminal,
+    model: Path,
+    data: str,
+    data_dir: Path | None,
+    learning_rate: float | None,
+    clip: float | None,
+    out: Path | None,
+) -> None:
+    """Turn a float model into int16, with Q-formats chosen on its own pre-training data.
+
+    --learning-rate and --clip become the defaults of training on the device.
+    """
+    float_model = FloatModel.load(model)
+    dataset = datasets.load(data, data_dir, float_model.features)
+    chosen = calibration_items(dataset, pretrained_on(float_model))
+    quantized, formats = quantize_model(
+        float_model,
+        [dataset.features[i] for i in chosen],
+        DEFAULT_LEARNING_RATE if learning_rate is None else learning_rate,
+        DEFAULT_CLIP if clip is None else clip,
+    )
+    target = out or model.with_name(f"{model.stem}-int16.safetensors")
+    quantized.save(target)
+    values = {
+        "model": str(target),
+        "formats": [vars(row) for row in formats],
+        "hash": quantized.hash().hex(),
+        "calibration_items": len(chosen),
+    }
+
+    def show(console: Console) -> None:
+        rows = [
+            (
+                row.name,
+                row.q_format,
+                f"{row.largest:.3f}",
+                f"{row.limit:.3f}",
+                f"{row.rms_error:.1e}",
+                str(row.saturated),
+            )
+            for row in formats
+        ]
+        console.print(table(("tensor", "format", "largest", "limit", "rms error", "saturated"), rows))
+        console.print(f"{target}, calibrated on {len(chosen)} utterances")
+
+    terminal.result(values, show)
+
+
+@click.command()
+@model_option
+@click.option("--target", default=DEFAULT_TARGET, show_default=True, help="Board to build for: see `boards`.")
+@click.option("--library", is_flag=True, help="C sources only, with an example program, for a program of your own.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("build"),
+    show_default=True,
+    help="Folder for sources and firmware.",
+)
+@json_option
+def export(terminal: Terminal, model: Path, target: str, library: bool, out: Path) -> None:
+    """Generate C from a quantised model and build the firmware that trains it."""
+    quantized = QuantModel.load(model)
+    if library:
+        files = export_library(quantized, out).files
+        terminal.result(
+            {"library": str(out), "files": [str(path) for path in files]},
+            lambda console: console.print(f"{len(files)} files in {out}; README.txt there says how to build them"),
+        )
+        return
+    board = board_of(target)
+    built = build_firmware(quantized, board, out, terminal.say)
+    quantized.save(out / "model.safetensors")
+    values = {
+        "elf": str(built.elf),
+        "flash_bytes": built.flash_bytes,
+        "ram_bytes": built.ram_bytes,
+        "ram": built.ram,
+        "arena_bytes": built.arena_bytes,
+    }
+
+    def show(console: Console) -> None:
+        rows = [(name, f"{size:,}") for name, size in built.ram.items()]
+        console.print(table(("RAM", "bytes"), [*rows, ("total", f"{built.ram_bytes:,}")]))
+        console.print(f"{built.elf}: {built.flash_bytes:,} bytes of flash, {built.ram_bytes:,} bytes of RAM")
+
+    terminal.result(values, show)

@@ -1,0 +1,133 @@
+"""Options that several commands share: the same thing has the same name everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from deltatrain.cli.terminal import Terminal
+from deltatrain.datasets import DATA_DIR_VARIABLE
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PORT_VARIABLE = "DELTATRAIN_PORT"
+DEFAULT_TARGET = "qemu:mps2-an386"
+
+
+def _terminal(_: click.Context, __: click.Parameter, value: bool) -> Terminal:
+    return Terminal(as_json=value)
+
+
+json_option = click.option(
+    "--json",
+    "terminal",
+    is_flag=True,
+    callback=_terminal,
+    help="Print one JSON object on standard output; progress goes to standard error.",
+)
+
+model_option = click.option(
+    "--model",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Model file (.safetensors), as `fit` or `quantize` wrote it.",
+)
+
+
+def data_options(default: str | None = "digits") -> Callable[[F], F]:
+    """--data and --data-dir."""
+
+    def decorate(function: F) -> F:
+        function = click.option(
+            "--data-dir",
+            type=click.Path(path_type=Path, file_okay=False),
+            envvar=DATA_DIR_VARIABLE,
+            help=f"Folder that holds the data sets (DIR/fsdd/recordings/…); default ${DATA_DIR_VARIABLE}.",
+        )(function)
+        return click.option(
+            "--data",
+            default=default,
+            show_default=True,
+            help="Data set: digits (embedded, synthetic speech), fsdd, or a folder "
+            "DIR/<class>/<speaker>_<anything>.wav.",
+        )(function)
+
+    return decorate
+
+
+holdout_option = click.option(
+    "--holdout",
+    metavar="SPEAKER",
+    help="The speaker whose utterances train and test; pre-training must not have seen them.",
+)
+per_class_option = click.option(
+    "--per-class",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Utterances of each class to train on; the speaker's others test.",
+)
+epochs_option = click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Passes over the training utterances, each in another order.",
+)
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of all that is random: the same seed gives the same bytes.",
+)
+learning_rate_option = click.option(
+    "--learning-rate", type=float, help="Step size of training on the device; default: the model's."
+)
+clip_option = click.option(
+    "--clip",
+    type=float,
+    help="C: the step shrinks by C / B where the bound B of the gradient's norm exceeds C; default: the model's.",
+)
+target_option = click.option(
+    "--target",
+    "--port",
+    "target",
+    envvar=PORT_VARIABLE,
+    help=f"A board to emulate ({DEFAULT_TARGET}: built and run for this command alone) or the serial port of one "
+    "(/dev/ttyACM0, socket://HOST:PORT, rfc2217://…); default "
+    f"${PORT_VARIABLE}, else the emulator that `flash` left running.",
+)
+
+
+def theta_options(function: F) -> F:
+    """--theta, and --theta-x and --theta-h that go before it."""
+    for name, of_what in (("x", "inputs (standardised features)"), ("h", "hidden units")):
+        function = click.option(f"--theta-{name}", type=float, help=f"Threshold of {of_what} alone.")(function)
+    return click.option(
+        "--theta",
+        type=float,
+        help="Threshold θ: an entry that changed less is skipped, forward and backward.",
+    )(function)
+
+
+def thetas(theta: float | None, theta_x: float | None, theta_h: float | None) -> tuple[float | None, float | None]:
+    """θx and θh from the three options; None where none was given."""
+    return (theta if theta_x is None else theta_x, theta if theta_h is None else theta_h)
+
+
+def training_options(function: F) -> F:
+    """What `train` and `compare` are told about a run."""
+    for option in (
+        seed_option,
+        clip_option,
+        learning_rate_option,
+        epochs_option,
+        per_class_option,
+        holdout_option,
+    ):
+        function = option(function)
+    return theta_options(function)

@@ -1,0 +1,107 @@
+"""What people and scripts see: progress on standard error, results on standard output, errors in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from deltatrain.errors import CheckFailed, DeltatrainError
+from deltatrain.training import Progress as ProgressCallback
+
+EXIT_CHECK_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class Group(click.Group):
+    """Commands whose expected errors end in one line and an exit status, never in a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DeltatrainError as error:
+            status = EXIT_CHECK_FAILED if isinstance(error, CheckFailed) else EXIT_BAD_INPUT
+            fail(str(error), status)
+        except KeyboardInterrupt:
+            fail("interrupted", EXIT_INTERRUPTED)
+
+
+def fail(message: str, status: int) -> None:
+    """Say what went wrong and end the command."""
+    click.echo(f"error: {message}", err=True)
+    raise click.exceptions.Exit(status)
+
+
+class Terminal:
+    """Where a command speaks.
+
+    Parameters
+    ----------
+    as_json : bool
+        Whether standard output is for a script: then it receives one JSON object and nothing else.
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._progress_console = Console(stderr=True, highlight=False)
+
+    def say(self, text: str) -> None:
+        """One line about what is being done, on standard error."""
+        self._progress_console.print(text, markup=False)
+
+    @contextmanager
+    def bar(self, label: str) -> Iterator[ProgressCallback]:
+        """A progress bar; the callback takes (done, total, what to show beside it)."""
+        columns = (
+            TextColumn("  {task.description:<34}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[beside]}"),
+            TimeRemainingColumn(compact=True),
+        )
+        with Progress(*columns, console=self._progress_console) as progress:
+            task = progress.add_task(label, total=None, beside="")
+
+            def update(done: int, total: int, beside: dict[str, Any]) -> None:
+                text = "  ".join(f"{name} {shown(value)}" for name, value in beside.items())
+                progress.update(task, completed=done, total=total, beside=text)
+
+            yield update
+
+    def result(self, values: dict[str, Any], show: Callable[[Console], None]) -> None:
+        """The command's result: JSON for scripts, `show` for people; on standard output."""
+        if self._as_json:
+            click.echo(json.dumps(values))
+        else:
+            show(Console(highlight=False))
+
+    def confirm(self, question: str) -> bool:
+        """Ask on the terminal; JSON mode never asks and means no."""
+        return not self._as_json and click.confirm(question, err=True)
+
+
+def shown(value: Any) -> str:
+    """A number as it stands beside a progress bar."""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def percent(fraction: float) -> str:
+    """A fraction as people read it."""
+    return f"{100 * fraction:.1f} %"
+
+
+def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], title: str | None = None) -> Table:
+    """A plain table; columns after the first are right-aligned."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for index, name in enumerate(columns):
+        made.add_column(name, justify="left" if index == 0 else "right")
+    for row in rows:
+        made.add_row(*row)
+    return made

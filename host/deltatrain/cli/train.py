@@ -1,0 +1,270 @@
+"""`train`, `evaluate` and `compare`: what is done with a device that runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from deltatrain import datasets
+from deltatrain.cli.options import (
+    data_options,
+    holdout_option,
+    json_option,
+    model_option,
+    per_class_option,
+    seed_option,
+    target_option,
+    thetas,
+    training_options,
+)
+from deltatrain.cli.terminal import Terminal, percent
+from deltatrain.comparison import compare as compare_engines
+from deltatrain.errors import CheckFailed, InputError
+from deltatrain.fixed import FixedNetwork
+from deltatrain.link import Device
+from deltatrain.personal import personal
+from deltatrain.quant_model import QuantModel
+from deltatrain.session import opened
+from deltatrain.training import Samples, Settings, count_operations, samples_of
+from deltatrain.training import evaluate as evaluate_engine
+from deltatrain.training import train as train_engine
+from deltatrain_core import CoreNetwork
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model, and a speaker's samples for it."""
+
+    model: QuantModel
+    train: Samples
+    test: Samples
+    n_cut: int
+
+
+def _job(
+    model: Path, data: str, data_dir: Path | None, holdout: str | None, per_class: int, epochs: int, seed: int
+) -> Job:
+    quantized = QuantModel.load(model)
+    dataset = datasets.load(data, data_dir, quantized.features)
+    split = personal(dataset, holdout, per_class=per_class, epochs=epochs, seed=seed)
+    train, test = (samples_of(quantized, dataset, items) for items in (split.train, split.test))
+    return Job(quantized, train, test, dataset.n_cut)
+
+
+def _settings(job: Job, **options: Any) -> Settings:
+    theta_x, theta_h = thetas(options["theta"], options["theta_x"], options["theta_h"])
+    return Settings.of(
+        job.model,
+        learning_rate=options["learning_rate"],
+        clip=options["clip"],
+        theta_x=theta_x,
+        theta_h=theta_h,
+        seed=options["seed"],
+    )
+
+
+@click.command()
+@model_option
+@data_options()
+@training_options
+@target_option
+@click.option(
+    "--rollback",
+    type=click.Choice(["ask", "always", "never"]),
+    default="ask",
+    show_default=True,
+    help="What to do when the speaker's other utterances are recognised worse than before.",
+)
+@json_option
+def train(
+    terminal: Terminal,
+    model: Path,
+    data: str,
+    data_dir: Path | None,
+    target: str | None,
+    holdout: str | None,
+    per_class: int,
+    epochs: int,
+    rollback: str,
+    **options: Any,
+) -> None:
+    """Stream a speaker's utterances to the device and train on them, one at a time.
+
+    Training goes on from the weights that the device has. The old ones are kept until the end: where the error on the
+    speaker's other utterances has grown, they can be put back.
+    """
+    job = _job(model, data, data_dir, holdout, per_class, epochs, options["seed"])
+    settings = _settings(job, **options)
+    with opened(target, job.model, None, terminal.say) as session:
+        device = session.device
+        names = list(job.model.tensors())
+        old = {name: device.tensor(name) for name in names}
+        settings.apply(device, device.hello().step)
+        with terminal.bar("errors before") as progress:
+            before = evaluate_engine(device, job.test.items, job.model.n_classes, progress)
+        with terminal.bar("training on the device") as progress:
+            steps = train_engine(device, job.train.items, progress)
+        with terminal.bar("errors after") as progress:
+            after = evaluate_engine(device, job.test.items, job.model.n_classes, progress)
+        rolled_back = after.error > before.error and _wants_rollback(terminal, rollback, before.error, after.error)
+        if rolled_back:
+            for name in names:
+                device.set_tensor(name, old[name])
+    operations = count_operations(job.model, [step.result for step in steps])
+    values = {
+        "steps": len(steps),
+        "error_before": before.error,
+        "error_after": before.error if rolled_back else after.error,
+        "error_trained": after.error,
+        "op_reduction": operations.reduction,
+        "rolled_back": rolled_back,
+        "loss": sum(step.loss for step in steps) / len(steps),
+        "cut": job.n_cut,
+    }
+    terminal.result(
+        values,
+        lambda console: console.print(
+            f"error {percent(before.error)} → {percent(after.error)} on {len(job.test.items)} other utterances after "
+            f"{len(steps)} steps, with {operations.reduction:.1f} times fewer operations than dense"
+            + ("; the old weights are back" if rolled_back else "")
+        ),
+    )
+
+
+def _wants_rollback(terminal: Terminal, rollback: str, before: float, after: float) -> bool:
+    if rollback != "ask":
+        return rollback == "always"
+    return terminal.confirm(f"The error grew from {percent(before)} to {percent(after)}. Put the old weights back?")
+
+
+@click.command()
+@model_option
+@data_options()
+@holdout_option
+@per_class_option
+@seed_option
+@target_option
+@json_option
+def evaluate(
+    terminal: Terminal,
+    model: Path,
+    data: str,
+    data_dir: Path | None,
+    holdout: str | None,
+    per_class: int,
+    seed: int,
+    target: str | None,
+) -> None:
+    """The error of what is on the device, on a speaker's utterances that `train` leaves for testing."""
+    job = _job(model, data, data_dir, holdout, per_class, 1, seed)
+    with opened(target, job.model, None, terminal.say) as session, terminal.bar("evaluating") as progress:
+        outcome = evaluate_engine(session.device, job.test.items, job.model.n_classes, progress)
+    terminal.result(
+        {"error": outcome.error, "samples": len(outcome.labels), "cut": job.n_cut},
+        lambda console: console.print(f"error {percent(outcome.error)} on {len(outcome.labels)} utterances"),
+    )
+
+
+@dataclass(frozen=True)
+class Flip:
+    """One bit to flip on the device."""
+
+    tensor: str
+    index: int
+    bit: int
+
+    @staticmethod
+    def parse(text: str, model: QuantModel) -> Flip:
+        """`TENSOR:INDEX:BIT`; InputError when there is no such bit."""
+        tensor, _, rest = text.partition(":")
+        index, _, bit = rest.partition(":")
+        tensors = model.tensors()
+        if tensor not in tensors or not index.isdigit() or not bit.isdigit():
+            raise InputError(f"--flip {text}: give TENSOR:INDEX:BIT with a tensor of {', '.join(tensors)}")
+        size, bits = tensors[tensor].size, tensors[tensor].itemsize * 8
+        if int(index) >= size or int(bit) >= bits:
+            raise InputError(f"--flip {text}: {tensor} has elements 0 to {size - 1} of {bits} bits")
+        return Flip(tensor, int(index), int(bit))
+
+    def apply(self, device: Device) -> None:
+        """Flip it."""
+        values = device.tensor(self.tensor)
+        unsigned = values.view(f"u{values.itemsize}")
+        unsigned[self.index] ^= unsigned.dtype.type(1 << self.bit)
+        device.set_tensor(self.tensor, values)
+
+
+@click.command()
+@model_option
+@data_options()
+@training_options
+@target_option
+@click.option("--flip", metavar="TENSOR:INDEX:BIT", help="Flip one bit on the device after the first step, as a test.")
+@json_option
+def compare(
+    terminal: Terminal,
+    model: Path,
+    data: str,
+    data_dir: Path | None,
+    target: str | None,
+    holdout: str | None,
+    per_class: int,
+    epochs: int,
+    flip: str | None,
+    **options: Any,
+) -> None:
+    """Train device, host C and integer reference on the same samples and compare every word after every step.
+
+    All start from the model's weights; the device gets those that it had back at the end. Exit status 1 when a word
+    differs. `float_error` is the root mean square difference of the hidden states from the float64 reference.
+    """
+    job = _job(model, data, data_dir, holdout, per_class, epochs, options["seed"])
+    settings = _settings(job, **options)
+    flipped = None if flip is None else Flip.parse(flip, job.model)
+    with opened(target, job.model, None, terminal.say) as session:
+        device = session.device
+        old = {name: device.tensor(name) for name in job.model.tensors()}
+
+        def after_step(number: int) -> None:
+            if flipped is not None and number == 0:
+                flipped.apply(device)
+
+        with terminal.bar("training side by side") as progress:
+            outcome = compare_engines(
+                {
+                    "device": device,
+                    "host C": CoreNetwork(job.model),
+                    "integer reference": FixedNetwork(job.model),
+                },
+                job.model,
+                job.train.items,
+                settings,
+                after_step=after_step,
+                progress=progress,
+            )
+        for name, tensor in old.items():
+            device.set_tensor(name, tensor)
+    first = outcome.first_difference
+    values = {
+        "steps": len(outcome.steps),
+        "words_compared": outcome.words_compared,
+        "words_different": outcome.words_different,
+        "first_difference": None if first is None else first.to_dict(),
+        "float_error": outcome.float_error,
+        "float_weight_error": outcome.float_weight_error,
+    }
+
+    def show(console: Console) -> None:
+        console.print(
+            f"{len(outcome.steps)} steps, {outcome.words_compared:,} words compared, "
+            f"{outcome.words_different:,} words differ"
+        )
+        console.print(f"hidden states: {outcome.float_error:.1e} rms from float64")
+
+    terminal.result(values, show)
+    if first is not None:
+        raise CheckFailed(f"{outcome.words_different} words differ; the first: {first}")

@@ -1,0 +1,81 @@
+"""Who trains and who tests when a model meets a new speaker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deltatrain.datasets import Dataset, personal_split
+from deltatrain.errors import InputError
+from deltatrain.model import FloatModel
+from deltatrain.quant_model import QuantModel
+
+CALIBRATION_ITEMS = 200
+KNOWN_TEST_ITEMS = 300
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Personal:
+    """Item numbers of one speaker's utterances.
+
+    Attributes
+    ----------
+    speaker : str
+    train : ndarray, int64
+        In the order of training: one shuffled pass after the other.
+    test : ndarray, int64
+        The speaker's other utterances.
+    known : ndarray, int64
+        Utterances of other speakers, to see what is forgotten.
+    """
+
+    speaker: str
+    train: IntArray
+    test: IntArray
+    known: IntArray
+
+
+def personal(dataset: Dataset, speaker: str | None, *, per_class: int, epochs: int, seed: int) -> Personal:
+    """Draw the utterances of a run; the same seed draws the same ones in the same order.
+
+    Parameters
+    ----------
+    speaker : str or None
+        InputError, naming the speakers, when it is None or unknown.
+    """
+    if speaker is None:
+        raise InputError(f"say whose utterances to train on: --holdout with one of {', '.join(dataset.speaker_names)}")
+    first, test = personal_split(dataset, speaker, per_class, seed)
+    rng = np.random.Generator(np.random.PCG64([seed, 1]))
+    passes = [first, *(rng.permutation(first) for _ in range(epochs - 1))]
+    others = np.flatnonzero([name != speaker for name in dataset.speakers])
+    return Personal(speaker, np.concatenate(passes), test, spread(others, KNOWN_TEST_ITEMS))
+
+
+def spread(items: IntArray, count: int) -> IntArray:
+    """At most `count` of the items, evenly spread over them."""
+    if len(items) <= count:
+        return items
+    return items[np.linspace(0, len(items) - 1, count).astype(np.int64)]
+
+
+def calibration_items(dataset: Dataset, speakers: list[str] | None) -> IntArray:
+    """Utterances to choose formats by: of the given speakers (all when None), evenly spread."""
+    chosen = [speakers is None or name in speakers for name in dataset.speakers]
+    items = np.flatnonzero(chosen).astype(np.int64)
+    if not len(items):
+        raise InputError(
+            f"data set {dataset.name} has none of the speakers that the model was pre-trained on; "
+            "calibrate with the data of `fit`"
+        )
+    return spread(items, CALIBRATION_ITEMS)
+
+
+def pretrained_on(model: FloatModel | QuantModel) -> list[str] | None:
+    """The speakers of a model's pre-training data; None when its file does not say."""
+    speakers = model.provenance.get("speakers")
+    return list(speakers) if isinstance(speakers, list) else None

@@ -1,0 +1,92 @@
+"""From the name of a target to a device that answers: emulated for one job, or found on a serial port."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from deltatrain.errors import DeviceError, InputError
+from deltatrain.link import Device
+from deltatrain.quant_model import QuantModel
+from deltatrain.story import FirmwareSize
+from deltatrain.targets import Board, Emulator, parse_target, running
+
+
+@dataclass
+class Session:
+    """An open device, and what is known about where it runs."""
+
+    device: Device
+    board_title: str
+    build: FirmwareSize | None = None
+
+    def size(self) -> FirmwareSize:
+        """Sizes of the firmware; DeviceError where it was not built in this session."""
+        if self.build is None:
+            raise DeviceError("the firmware's sizes are known only where it was built; give an emulator as target")
+        return self.build
+
+
+@contextmanager
+def opened(target: str | None, model: QuantModel, out: Path | None, say: Callable[[str], None]) -> Iterator[Session]:
+    """Open a target and check that it holds the model.
+
+    Parameters
+    ----------
+    target : str or None
+        `qemu:BOARD` builds the firmware (into `out`, or a temporary folder) and emulates it until the block ends;
+        a serial port is opened; None means the emulator that `deltatrain flash` left running.
+
+    Raises
+    ------
+    DeviceError
+        If nothing answers there, or it holds another model.
+    """
+    where = parse_target(target or _left_running())
+    if where.board is not None:
+        board = where.board
+        with tempfile.TemporaryDirectory(prefix="deltatrain-") as folder:
+            size = _build(model, board, out or Path(folder), say)
+            say(f"Starting {board.title}.")
+            with (
+                Emulator.start(board, (out or Path(folder)) / "firmware.elf") as emulator,
+                Device.open(emulator.port) as device,
+            ):
+                device.check_model(model.hash())
+                yield Session(device, board.title, size)
+    else:
+        with Device.open(where.port or "") as device:
+            device.check_model(model.hash())
+            yield Session(device, device.info.board)
+
+
+def board_of(target: str) -> Board:
+    """The board that a target names; InputError when it is a port, which does not say what lies behind it."""
+    board = parse_target(target).board
+    if board is None:
+        raise InputError(f"{target} is a serial port; name the board instead: see `deltatrain boards`")
+    return board
+
+
+def _build(model: QuantModel, board: Board, out: Path, say: Callable[[str], None]) -> FirmwareSize:
+    # The code generator is a package of its own, which imports this one.
+    from deltatrain_codegen import export
+
+    built = export(model, board, out, lambda text: say(text[0].upper() + text[1:] + "."))
+    return FirmwareSize(built.flash_bytes, built.ram_bytes, built.ram, built.arena_bytes)
+
+
+def _left_running() -> str:
+    """The port of the one emulator that `flash` started."""
+    ports = [entry.port for entry in running()]
+    if len(ports) == 1:
+        return ports[0]
+    if ports:
+        raise DeviceError(f"{len(ports)} emulators are running; choose one with --target: {', '.join(ports)}")
+    raise DeviceError(
+        "no target was given and no emulator is running; give --target (see `deltatrain boards`), set "
+        "DELTATRAIN_PORT, or start an emulator with `deltatrain flash`"
+    )
