@@ -57,7 +57,7 @@ enum dt_status {
 /* The head of every request; the payload follows. */
 typedef struct {
     uint8_t command;                  /* enum dt_command */
-    uint8_t sequence;
+    uint8_t sequence;                 /* numbers the commands */
     uint16_t session;                 /* low 16 bits of the hello's nonce */
 } dt_request_t;
 
@@ -98,10 +98,10 @@ typedef struct {
     uint32_t counter_hz;              /* ticks per second of the counter behind every `ticks` */
     uint16_t max_payload;             /* longest payload, of requests and of replies, bytes */
     uint16_t max_steps;               /* longest sample, frames */
-    uint16_t n_layers;
-    uint16_t n_in;
+    uint16_t n_layers;                /* recurrent layers */
+    uint16_t n_in;                    /* inputs, values of a frame */
     uint16_t n_hidden;                /* of the last layer */
-    uint16_t n_classes;
+    uint16_t n_classes;               /* classes */
     uint8_t cell;                     /* enum drnn_cell */
     uint8_t flags;                    /* 0 */
     uint16_t fault;                   /* enum dt_fault, of the restart before this run */
@@ -123,13 +123,13 @@ typedef struct {
 typedef struct {
     uint32_t total;                   /* elements of the whole tensor */
     uint8_t item_bytes;               /* 2 (int16) or 4 (int32) */
-    uint8_t writable;
+    uint8_t writable;                 /* 1: WRITE_TENSOR may name it */
     uint16_t reserved;                /* 0 */
 } dt_tensor_reply_t;
 
 /* DT_CMD_FRAMES; then n_frames * n_in int16, frame by frame. All are accepted, or none. */
 typedef struct {
-    uint16_t n_frames;
+    uint16_t n_frames;                /* 1 or more */
     uint16_t want_hidden;             /* 1: the reply carries h_t of each */
 } dt_frames_t;
 
@@ -141,7 +141,7 @@ typedef struct {
 
 /* DT_CMD_TRAIN */
 typedef struct {
-    uint16_t label;
+    uint16_t label;                   /* the sample's class, below n_classes */
     uint16_t reserved;                /* 0 */
 } dt_train_t;
 
@@ -149,36 +149,36 @@ typedef struct {
 typedef struct {
     uint64_t ticks_forward;           /* spent in drnn_begin and drnn_push, for this sample */
     uint64_t ticks_call;              /* spent in drnn_train or drnn_infer */
-    drnn_result_t result;
+    drnn_result_t result;             /* what the core tells */
 } dt_outcome_t;
 
 /* Answer to DT_CMD_STATISTICS: totals since the device started. */
 typedef struct {
-    uint64_t frames;
-    uint64_t active_x;                /* of training steps, as are those up to underflow_dm */
-    uint64_t active_h;
-    uint64_t macs_forward;
-    uint64_t macs_backward;
-    uint64_t macs_gradient;
-    uint64_t ticks_forward;           /* of every sample */
-    uint64_t ticks_train;
-    uint64_t ticks_infer;
-    uint32_t samples_trained;
-    uint32_t samples_inferred;
+    uint64_t frames;                  /* of every sample */
+    uint64_t active_x;                /* events of inputs in training steps */
+    uint64_t active_h;                /* events of hidden units, likewise */
+    uint64_t macs_forward;            /* multiply-accumulates of training steps, as drnn_result_t */
+    uint64_t macs_backward;           /* likewise */
+    uint64_t macs_gradient;           /* likewise */
+    uint64_t ticks_forward;           /* spent in drnn_begin and drnn_push */
+    uint64_t ticks_train;             /* in drnn_train */
+    uint64_t ticks_infer;             /* in drnn_infer */
+    uint32_t samples_trained;         /* training steps */
+    uint32_t samples_inferred;        /* INFER commands */
     uint32_t clipped;                 /* steps whose norm bound exceeded the clip */
-    uint32_t saturated_h;
-    uint32_t saturated_c;
-    uint32_t saturated_grad;
-    uint32_t saturated_w;
-    uint32_t underflow_dm;
+    uint32_t saturated_h;             /* saturations in training steps, by tensor */
+    uint32_t saturated_c;             /* likewise */
+    uint32_t saturated_grad;          /* likewise */
+    uint32_t saturated_w;             /* likewise */
+    uint32_t underflow_dm;            /* entries of dM that became 0, in training steps */
     uint32_t requests;                /* whole frames received */
     uint32_t damaged;                 /* frames with a wrong CRC or COBS code */
     uint32_t oversize;                /* frames longer than the buffer */
     uint32_t repeated;                /* commands received again and not executed again */
     uint32_t ram_arena;               /* RAM by purpose, bytes; their sum is the firmware's RAM */
     uint32_t ram_link;                /* request and reply buffers with their state */
-    uint32_t ram_stack;
-    uint32_t ram_other;
+    uint32_t ram_stack;               /* reserved for the stack */
+    uint32_t ram_other;               /* all else */
     uint32_t arena_used;              /* bytes of the arena that the model takes */
     uint32_t stack_high_water;        /* most bytes of stack in use so far */
 } dt_statistics_t;

@@ -59,9 +59,7 @@ class Device:
     device refuses the command.
     """
 
-    def __init__(
-        self, line: Line, timeout: float = DEFAULT_TIMEOUT_S, retries: int = DEFAULT_RETRIES
-    ) -> None:
+    def __init__(self, line: Line, timeout: float = DEFAULT_TIMEOUT_S, retries: int = DEFAULT_RETRIES) -> None:
         self._line = line
         self._timeout = timeout
         self._retries = retries
@@ -108,9 +106,7 @@ class Device:
         self._nonce = secrets.randbits(32)
         self._effects = self._queries = 0
         self._items.clear()
-        request = protocol.pack(
-            "dt_hello_t", magic=protocol.MAGIC, version=protocol.VERSION, nonce=self._nonce
-        )
+        request = protocol.pack("dt_hello_t", magic=protocol.MAGIC, version=protocol.VERSION, nonce=self._nonce)
         reply = self._exchange(_CMD["DT_CMD_HELLO"], 0, request)
         raw = self._unpack("dt_hello_reply_t", reply)
         if raw.nonce != self._nonce:
@@ -198,14 +194,10 @@ class Device:
         total, item = self._size_of_tensor(tensor)
         end = total if count is None else offset + count
         at_once = (self.info.max_payload - protocol.size_of("dt_tensor_reply_t")) // item.itemsize
-        parts = [
-            self._read_part(tensor, first, min(at_once, end - first)) for first in range(offset, end, at_once)
-        ]
+        parts = [self._read_part(tensor, first, min(at_once, end - first)) for first in range(offset, end, at_once)]
         data = b"".join(parts)
         if len(data) != item.itemsize * max(0, end - offset):
-            raise DeviceError(
-                f"{self._line.url} sent {len(data)} bytes of tensor {tensor}; export and flash again"
-            )
+            raise DeviceError(f"{self._line.url} sent {len(data)} bytes of tensor {tensor}; export and flash again")
         return np.frombuffer(data, item).astype(item.newbyteorder("="))
 
     def write_tensor(self, tensor: int, values: NDArray[Any], offset: int = 0) -> None:
@@ -218,8 +210,7 @@ class Device:
         limits = np.iinfo(item)
         if flat.size and (int(flat.min()) < limits.min or int(flat.max()) > limits.max):
             raise InputError(
-                f"tensor {tensor} is {8 * item.itemsize} bits wide; "
-                f"values from {flat.min()} to {flat.max()} do not fit"
+                f"tensor {tensor} is {8 * item.itemsize} bits wide; values from {flat.min()} to {flat.max()} do not fit"
             )
         at_once = (self.info.max_payload - protocol.size_of("dt_tensor_t")) // item.itemsize
         for first in range(0, flat.size, at_once):
@@ -258,18 +249,14 @@ class Device:
         info = self.info
         x = np.ascontiguousarray(frames)
         if x.ndim != 2 or x.shape[1] != info.n_in or x.dtype != np.int16:
-            raise InputError(
-                f"frames are {x.dtype}{list(x.shape)}; this device takes int16[frames, {info.n_in}]"
-            )
+            raise InputError(f"frames are {x.dtype}{list(x.shape)}; this device takes int16[frames, {info.n_in}]")
         if len(x) > info.max_steps:
             raise InputError(
                 f"the sample has {len(x)} frames, the firmware takes at most {info.max_steps}; "
                 "cut it, or export with a larger --max-steps"
             )
         if x.size and (x.max() > protocol.V_MAX or x.min() < -protocol.V_MAX):
-            raise InputError(
-                f"a frame holds {int(x.min())} .. {int(x.max())}; |x| may be {protocol.V_MAX} at most"
-            )
+            raise InputError(f"a frame holds {int(x.min())} .. {int(x.max())}; |x| may be {protocol.V_MAX} at most")
         at_once = (info.max_payload - protocol.size_of("dt_frames_t")) // (2 * info.n_in)
         if want_hidden:
             room = info.max_payload - protocol.size_of("dt_frames_reply_t")
@@ -289,9 +276,7 @@ class Device:
     def train(self, label: int) -> DeviceResult:
         """End the sample by one training step; InputError when the label is none of the model's classes."""
         if not 0 <= label < self.info.n_classes:
-            raise InputError(
-                f"the label is {label}; this device's model has classes 0 to {self.info.n_classes - 1}"
-            )
+            raise InputError(f"the label is {label}; this device's model has classes 0 to {self.info.n_classes - 1}")
         return self._result(self._effect("DT_CMD_TRAIN", protocol.pack("dt_train_t", label=label)))
 
     def infer(self) -> DeviceResult:
@@ -358,9 +343,7 @@ class Device:
 
     def _refused(self, command: int, status: int) -> RefusedError:
         name, text = protocol.command_name(command), protocol.status_text(status)
-        return RefusedError(
-            f"the device at {self._line.url} refused {name}: {text} (status {status})", status
-        )
+        return RefusedError(f"the device at {self._line.url} refused {name}: {text} (status {status})", status)
 
     def _unpack(self, struct: str, data: bytes) -> Any:
         try:

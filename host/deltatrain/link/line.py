@@ -47,9 +47,7 @@ class Line:
         try:
             # Only real ttys know exclusive access; the lock above covers the others.
             options: dict[str, Any] = {} if "://" in url else {"exclusive": True}
-            self._port = serial.serial_for_url(
-                url, baudrate=BAUD_RATE, timeout=0, write_timeout=CONNECT_S, **options
-            )
+            self._port = serial.serial_for_url(url, baudrate=BAUD_RATE, timeout=0, write_timeout=CONNECT_S, **options)
         except (serial.SerialException, OSError, ValueError) as error:
             self._lock.close()
             if "lock" in str(error):

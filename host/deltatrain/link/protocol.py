@@ -40,9 +40,7 @@ for _header in HEADERS:
 _lib: Final = _ffi.dlopen(None)
 
 _STATUS_TEXTS: Final = {
-    int(code): text
-    for header in HEADERS
-    for code, text in _STATUS.findall(header.read_text(encoding="utf-8"))
+    int(code): text for header in HEADERS for code, text in _STATUS.findall(header.read_text(encoding="utf-8"))
 }
 
 
@@ -104,9 +102,7 @@ V_MAX: Final = constant("DRNN_V_MAX")
 
 COMMANDS: Final = {value: name.removeprefix("DT_CMD_") for name, value in enumerators("dt_command").items()}
 CELLS: Final = {value: name.removeprefix("DRNN_").lower() for name, value in enumerators("drnn_cell").items()}
-FAULTS: Final = {
-    value: name.removeprefix("DT_FAULT_").lower() for name, value in enumerators("dt_fault").items()
-}
+FAULTS: Final = {value: name.removeprefix("DT_FAULT_").lower() for name, value in enumerators("dt_fault").items()}
 
 
 def command_name(command: int) -> str:

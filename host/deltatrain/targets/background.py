@@ -55,9 +55,7 @@ def start_background(board: Board, elf: Path, model_hash: str = "", extra: Seque
             state = f"did not answer for {READY_S:g} s" if alive() else f"ended (status {process.returncode})"
             raise DeviceError(f"the emulator of {board.name} with {elf} {state}: {words}")
         port = f"socket://{HOST}:{number}"
-        entry = BackgroundEmulator(
-            process.pid, started_at(process.pid) or "", port, board.target, str(elf), model_hash
-        )
+        entry = BackgroundEmulator(process.pid, started_at(process.pid) or "", port, board.target, str(elf), model_hash)
         file = state_dir() / f"emulator-{number}.json"
         part = file.with_suffix(".part")
         part.write_text(json.dumps(asdict(entry)), encoding="utf-8")
@@ -85,9 +83,7 @@ def stop_background(port: str | None = None) -> list[str]:
             continue
         end(entry.pid, lambda entry=entry: entry.alive)  # type: ignore[misc]
         if entry.alive:
-            raise DeviceError(
-                f"process {entry.pid}, the emulator at {entry.port}, cannot be ended; end it yourself"
-            )
+            raise DeviceError(f"process {entry.pid}, the emulator at {entry.port}, cannot be ended; end it yourself")
         file.unlink(missing_ok=True)
         stopped.append(entry.port)
     return stopped

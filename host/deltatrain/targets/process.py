@@ -125,9 +125,7 @@ def started_at(pid: int) -> str | None:
         except OSError:
             return None
         return None if state in "ZX" else rest[18]
-    answer = subprocess.run(
-        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
+    answer = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return answer.stdout.strip() or None
 
 

