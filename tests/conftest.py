@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import deltatrain_core
+import deltatrain_firmware
 from deltatrain.features import FeatureConfig
 from deltatrain.quant_model import QuantLayer, QuantModel
 from deltatrain.scale import Scale
+from deltatrain_codegen.generate import generate
 
 
 def _integers(count: int, bound: int, seed: int) -> NDArray[np.int64]:
@@ -70,3 +80,80 @@ def make_integer_model() -> Callable[..., QuantModel]:
 def tiny_model() -> QuantModel:
     """The model whose generated sources are committed in tests/golden."""
     return integer_model()
+
+
+SANITIZED = ("-std=gnu11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+@pytest.fixture(scope="session")
+def native_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[QuantModel], Path]:
+    """Build the firmware's loop and server for this PC, under sanitizers; a program that serves one TCP socket."""
+    compiler = shutil.which("gcc")
+    built: dict[bytes, Path] = {}
+
+    def build(model: QuantModel) -> Path:
+        if compiler is None:
+            pytest.skip("gcc is not installed; `make setup` installs it")
+        key = model.hash()
+        if key not in built:
+            folder = tmp_path_factory.mktemp("native")
+            for name, text in generate(model).items():
+                (folder / name).write_text(text, encoding="utf-8")
+            firmware = deltatrain_firmware.root() / "src"
+            sources = [
+                *deltatrain_core.sources(),
+                *(firmware / name for name in ("main.c", "dt_frame.c", "dt_server.c")),
+                Path(__file__).parent / "native" / "native_board.c",
+                folder / "dt_model.c",
+            ]
+            includes = [
+                deltatrain_core.include_dir(),
+                deltatrain_firmware.include_dir(),
+                firmware,
+                folder,
+            ]
+            program = folder / "native_device"
+            command = [compiler, *SANITIZED, *(f"-I{path}" for path in includes), *map(str, sources), "-o", str(program)]
+            subprocess.run(command, check=True)
+            built[key] = program
+        return built[key]
+
+    return build
+
+
+@dataclass(frozen=True)
+class NativeDevice:
+    """A running device on this PC."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        """As pyserial takes it."""
+        return f"socket://127.0.0.1:{self.port}"
+
+
+@pytest.fixture
+def native_device(native_program: Callable[[QuantModel], Path]) -> Iterator[Callable[[QuantModel], NativeDevice]]:
+    """Start devices on this PC; each must still run, without a sanitizer's complaint, when the test ends."""
+    started: list[NativeDevice] = []
+
+    def start(model: QuantModel) -> NativeDevice:
+        program = native_program(model)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            process = subprocess.Popen(
+                [program],
+                env={**os.environ, "DT_LISTENER": str(listener.fileno())},
+                pass_fds=[listener.fileno()],
+                stderr=subprocess.PIPE,
+            )
+            started.append(NativeDevice(listener.getsockname()[1], process))
+        return started[-1]
+
+    yield start
+    for device in started:
+        ended = device.process.poll()
+        device.process.kill()
+        _, complaint = device.process.communicate()
+        assert ended is None or ended == -signal.SIGKILL, complaint.decode(errors="replace")
