@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,13 +159,19 @@ class CoreNetwork:
         """Start a sample."""
         _check("drnn_begin", lib.drnn_begin(self._net))
 
-    def push(self, frames: Int16) -> Int16:
-        """Frames (k, n_in) int16 in, hidden states (k, n_hidden) int16 Q1.14 out."""
+    @overload
+    def push(self, frames: Int16, want_hidden: Literal[True] = True) -> Int16: ...
+    @overload
+    def push(self, frames: Int16, want_hidden: Literal[False]) -> None: ...
+
+    def push(self, frames: Int16, want_hidden: bool = True) -> Int16 | None:
+        """Frames (k, n_in) int16 in, hidden states (k, n_hidden) int16 Q1.14 out, if wanted."""
         hidden = np.empty((len(frames), self._n_hidden), np.int16)
         for frame, h in zip(np.ascontiguousarray(frames, np.int16), hidden, strict=True):
             _check("drnn_push", lib.drnn_push(self._net, ffi.from_buffer("int16_t[]", frame)))
-            h[:] = self.tensor("hidden")
-        return hidden
+            if want_hidden:
+                h[:] = self.tensor("hidden")
+        return hidden if want_hidden else None
 
     def infer(self) -> StepResult:
         """Logits of the sample so far."""

@@ -119,7 +119,9 @@ class QuantModel:
             "features": self.features.to_dict(),
             "provenance": self.provenance,
         }
-        save_file(self.tensors(), str(path), metadata={METADATA_KEY: json.dumps(description, sort_keys=True)})
+        # safetensors writes an array's memory as it lies, so it must lie in C order.
+        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in self.tensors().items()}
+        save_file(tensors, str(path), metadata={METADATA_KEY: json.dumps(description, sort_keys=True)})
 
     @staticmethod
     def load(path: Path) -> QuantModel:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,10 @@ class Engine(Protocol):
         self, *, learning_rate: Scale, clip: Scale, theta_x: int, theta_h: int, seed: int, step: int = 0
     ) -> None: ...
     def begin(self) -> None: ...
-    def push(self, frames: NDArray[np.int16]) -> NDArray[np.int16]: ...
+    @overload
+    def push(self, frames: NDArray[np.int16], want_hidden: Literal[True] = True) -> NDArray[np.int16]: ...
+    @overload
+    def push(self, frames: NDArray[np.int16], want_hidden: Literal[False]) -> None: ...
     def infer(self) -> Any: ...
     def train(self, label: int) -> Any: ...
     def tensor(self, name: str) -> NDArray[Any]: ...
@@ -179,7 +182,7 @@ def evaluate(
     wrong = 0
     for done, sample in enumerate(samples, 1):
         engine.begin()
-        engine.push(sample.frames)
+        engine.push(sample.frames, want_hidden=False)
         predictions.append(int(engine.infer().predicted))
         wrong += predictions[-1] != sample.label
         if progress is not None:
@@ -253,7 +256,7 @@ def train(engine: Engine, samples: Sequence[Sample], progress: Progress | None =
     running = Running()
     for done, sample in enumerate(samples, 1):
         engine.begin()
-        engine.push(sample.frames)
+        engine.push(sample.frames, want_hidden=False)
         steps.append(Step(sample, engine.train(sample.label)))
         shown = running.add(steps[-1])
         if progress is not None:

@@ -6,7 +6,7 @@ Shapes: T frames, n inputs, H hidden units, v = [x ; h] has n + H entries, K cla
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,9 +130,15 @@ class FixedNetwork:
         self._dm = np.zeros((0, 4 * n_hidden), np.int64)
         self.result = SampleResult()
 
-    def push(self, frames: NDArray[np.int16]) -> NDArray[np.int16]:
-        """Frames (k, n) in, hidden states (k, H) Q1.14 out."""
-        return np.array([self._push(frame.astype(np.int64)) for frame in frames], np.int16)
+    @overload
+    def push(self, frames: NDArray[np.int16], want_hidden: Literal[True] = True) -> NDArray[np.int16]: ...
+    @overload
+    def push(self, frames: NDArray[np.int16], want_hidden: Literal[False]) -> None: ...
+
+    def push(self, frames: NDArray[np.int16], want_hidden: bool = True) -> NDArray[np.int16] | None:
+        """Frames (k, n) in, hidden states (k, H) Q1.14 out, if wanted."""
+        hidden = np.array([self._push(frame.astype(np.int64)) for frame in frames], np.int16)
+        return hidden if want_hidden else None
 
     def _push(self, x: Int64) -> Int64:
         layer, n = self._layer, self._layer.n_in
