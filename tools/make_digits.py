@@ -1,6 +1,6 @@
 """Synthesise the embedded data set `digits`: ten spoken words by many voices of espeak-ng.
 
-    python tools/make_digits.py host/deltatrain/datasets/digits.npz
+    python tools/make_digits.py
 
 needs espeak-ng (the shipped file was made with the version that `SYNTHESISER` in `deltatrain.datasets.digits`
 names; another one may speak differently). The same version gives the same bytes: every choice is drawn from a
@@ -118,7 +118,9 @@ def build(voices: tuple[str, ...], n_renderings: int, config: FeatureConfig) -> 
 def main() -> None:
     """Write the file named on the command line."""
     parser = argparse.ArgumentParser(description="Synthesise the data set `digits` with espeak-ng.")
-    parser.add_argument("output", type=Path, help="the .npz file to write")
+    parser.add_argument(
+        "output", type=Path, nargs="?", default=digits.FILE, help="the .npz file to write (default: the package's)"
+    )
     output: Path = parser.parse_args().output
     try:
         said = subprocess.run(["espeak-ng", "--version"], check=True, capture_output=True, text=True).stdout
@@ -133,9 +135,7 @@ def main() -> None:
     renderings = build(digits.VOICES, digits.N_RENDERINGS, digits.CONFIG)
     output.write_bytes(digits.pack(renderings))
     frames = sum(len(item) for item in renderings)
-    print(
-        f"{output}: {len(renderings)} renderings, {frames} frames, {output.stat().st_size} bytes ({version})"
-    )
+    print(f"{output}: {len(renderings)} renderings, {frames} frames, {output.stat().st_size} bytes ({version})")
 
 
 if __name__ == "__main__":

@@ -76,9 +76,7 @@ class FeatureConfig:
         for name in ("window_s", "hop_s", "f_min", "f_max", "log_floor"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-                raise InputError(
-                    f"feature setting {name} is {value!r}; it must be a finite number, not negative"
-                )
+                raise InputError(f"feature setting {name} is {value!r}; it must be a finite number, not negative")
         if self.log_floor == 0:
             raise InputError("feature setting log_floor is 0; digital silence would become minus infinity")
         if not 1 <= self.window_samples <= self.n_fft:
@@ -101,9 +99,7 @@ class FeatureConfig:
                     f"{self.n_bands} finite numbers, one for each band"
                 )
         if len(self.mean) != len(self.std) or any(s <= 0 for s in self.std):
-            raise InputError(
-                "feature settings mean and std must come together, and every std must be above 0"
-            )
+            raise InputError("feature settings mean and std must come together, and every std must be above 0")
 
     @property
     def window_samples(self) -> int:
@@ -143,9 +139,7 @@ class FeatureConfig:
         """
         names = {field.name for field in dataclasses.fields(cls)}
         if wrong := sorted(names ^ set(values)):
-            raise InputError(
-                f"feature settings do not fit this version of deltatrain; they differ in {wrong}"
-            )
+            raise InputError(f"feature settings do not fit this version of deltatrain; they differ in {wrong}")
         try:
             return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
         except TypeError as error:
@@ -222,9 +216,7 @@ def log_mel(audio: ArrayLike, config: FeatureConfig) -> FloatArray:
         raise InputError("audio is empty; there is nothing to extract features from")
     if not np.isfinite(samples).all():
         where = int(np.flatnonzero(~np.isfinite(samples))[0])
-        raise InputError(
-            f"audio holds {samples[where]} at sample {where}; every sample must be a finite number"
-        )
+        raise InputError(f"audio holds {samples[where]} at sample {where}; every sample must be a finite number")
     peak = float(np.abs(samples).max())
     if peak > 1:
         raise InputError(f"audio reaches {peak:g}; scale it to [-1, 1] (divide int16 samples by 32768)")
@@ -241,9 +233,7 @@ def log_mel(audio: ArrayLike, config: FeatureConfig) -> FloatArray:
     return np.asarray(np.log(power @ mel_filterbank(config) + config.log_floor), dtype=np.float64)
 
 
-def fit_standardisation(
-    config: FeatureConfig, features: Iterable[NDArray[np.floating[Any]]]
-) -> FeatureConfig:
+def fit_standardisation(config: FeatureConfig, features: Iterable[NDArray[np.floating[Any]]]) -> FeatureConfig:
     """Return `config` with the mean and standard deviation of each band over all frames.
 
     Parameters
@@ -264,9 +254,7 @@ def fit_standardisation(
     frames = np.concatenate(checked)
     std = frames.std(axis=0)
     std[std < _CONSTANT_BAND_STD] = 1.0
-    return dataclasses.replace(
-        config, mean=tuple(map(float, frames.mean(axis=0))), std=tuple(map(float, std))
-    )
+    return dataclasses.replace(config, mean=tuple(map(float, frames.mean(axis=0))), std=tuple(map(float, std)))
 
 
 def standardise(features: NDArray[np.floating[Any]], config: FeatureConfig) -> FloatArray:
@@ -289,9 +277,7 @@ def standardise(features: NDArray[np.floating[Any]], config: FeatureConfig) -> F
         If `config` has no standardisation, or a feature is not finite or of another width.
     """
     if not config.is_standardised:
-        raise InputError(
-            "features cannot be standardised: mean and std are not known; call fit_standardisation"
-        )
+        raise InputError("features cannot be standardised: mean and std are not known; call fit_standardisation")
     mean, std = np.array(config.mean), np.array(config.std)
     return np.asarray((_checked(config, features) - mean) / std, dtype=np.float64)
 
@@ -300,12 +286,8 @@ def _checked(config: FeatureConfig, features: NDArray[np.floating[Any]]) -> Floa
     """Return features as float64 after checking shape (T >= 1, n_bands) and finiteness."""
     values = np.asarray(features, dtype=np.float64)
     if values.ndim != 2 or values.shape[0] == 0 or values.shape[1] != config.n_bands:
-        raise InputError(
-            f"features have shape {values.shape}; expected (T, {config.n_bands}) with at least one frame"
-        )
+        raise InputError(f"features have shape {values.shape}; expected (T, {config.n_bands}) with at least one frame")
     if not np.isfinite(values).all():
         step, band = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
-        raise InputError(
-            f"features hold {values[step, band]} at frame {step}, band {band}; they must be finite"
-        )
+        raise InputError(f"features hold {values[step, band]} at frame {step}, band {band}; they must be finite")
     return values

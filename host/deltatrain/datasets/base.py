@@ -92,8 +92,7 @@ class Dataset:
         for i, item in enumerate(self.features):
             if item.ndim != 2 or item.shape[1] != self.config.n_bands:
                 raise InputError(
-                    f"item {i} of data set {self.name} has shape {item.shape}; "
-                    f"expected (T, {self.config.n_bands})"
+                    f"item {i} of data set {self.name} has shape {item.shape}; expected (T, {self.config.n_bands})"
                 )
             if not 1 <= item.shape[0] <= self.config.max_frames:
                 raise InputError(
@@ -110,9 +109,7 @@ class Dataset:
         return len(self.features)
 
     def __getitem__(self, item: int) -> Utterance:
-        return Utterance(
-            self.features[item], int(self.labels[item]), self.speakers[item], int(self.indices[item])
-        )
+        return Utterance(self.features[item], int(self.labels[item]), self.speakers[item], int(self.indices[item]))
 
     @property
     def n_cut(self) -> int:
@@ -142,18 +139,13 @@ class Dataset:
             numbers = numbers.astype(np.int64)
         if numbers.dtype == np.bool_:
             if numbers.shape != (len(self),):
-                raise InputError(
-                    f"the mask has shape {numbers.shape}; data set {self.name} has {len(self)} items"
-                )
+                raise InputError(f"the mask has shape {numbers.shape}; data set {self.name} has {len(self)} items")
             numbers = np.flatnonzero(numbers)
         if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
-            raise InputError(
-                f"items are chosen by a mask or by integers, not by {numbers.dtype} {numbers.shape}"
-            )
+            raise InputError(f"items are chosen by a mask or by integers, not by {numbers.dtype} {numbers.shape}")
         if numbers.size and (numbers.min() < 0 or numbers.max() >= len(self)):
             raise InputError(
-                f"items {numbers.min()} to {numbers.max()} chosen; "
-                f"data set {self.name} has items 0 to {len(self) - 1}"
+                f"items {numbers.min()} to {numbers.max()} chosen; data set {self.name} has items 0 to {len(self) - 1}"
             )
         return dataclasses.replace(
             self,

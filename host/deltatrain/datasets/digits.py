@@ -54,7 +54,7 @@ CONFIG = FeatureConfig()
 STEP = 1 / 8  # nats; an error of at most 1/16 nat, where the bands spread by 3 to 4 nats
 SYNTHESISER = "espeak-ng 1.51"
 
-_FILE = Path(__file__).with_name("digits.npz")
+FILE = Path(__file__).with_name("digits.npz")
 # Neighbouring values are 16-bit, so positions repeat every 2 bytes (lp, pb) and bytes tell little of the next (lc).
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 1, "pb": 1}]
 
@@ -89,14 +89,12 @@ def load(data_dir: Path | None, config: FeatureConfig) -> Dataset:
             "use the default feature settings"
         )
     try:
-        renderings = unpack(_FILE.read_bytes())
+        renderings = unpack(FILE.read_bytes())
     except OSError as error:
-        raise DataError(f"{_FILE} cannot be read: {error.strerror}; install deltatrain again") from error
+        raise DataError(f"{FILE} cannot be read: {error.strerror}; install deltatrain again") from error
     expected = len(VOICES) * len(CLASS_NAMES) * N_RENDERINGS
     if len(renderings) != expected:
-        raise DataError(
-            f"{_FILE} holds {len(renderings)} renderings, expected {expected}; install deltatrain again"
-        )
+        raise DataError(f"{FILE} holds {len(renderings)} renderings, expected {expected}; install deltatrain again")
     voice, label, index = np.unravel_index(np.arange(expected), (len(VOICES), len(CLASS_NAMES), N_RENDERINGS))
     kept = [cut(item, config) for item in renderings]
     return Dataset(

@@ -49,9 +49,7 @@ def _recordings(folder: Path, label: int) -> list[Recording]:
     for path in paths:
         speaker, underscore, _ = path.stem.partition("_")
         if not (speaker and underscore):
-            raise DataError(
-                f"the name of {path} does not say who speaks; {_LAYOUT}, so put `speaker_` before it"
-            )
+            raise DataError(f"the name of {path} does not say who speaks; {_LAYOUT}, so put `speaker_` before it")
         recordings.append(Recording(path, label, speaker, seen[speaker]))
         seen[speaker] += 1
     return recordings

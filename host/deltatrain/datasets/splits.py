@@ -77,9 +77,7 @@ def pretrain_split(
         If a held-out speaker is unknown, nobody is left, or the fraction is out of range.
     """
     if not 0 <= validation_fraction < 1:
-        raise InputError(
-            f"the validation fraction is {validation_fraction}; it must be at least 0 and below 1"
-        )
+        raise InputError(f"the validation fraction is {validation_fraction}; it must be at least 0 and below 1")
     rng = _generator(seed)
     known = _known(dataset, holdout)
     speakers = np.array(dataset.speakers)
@@ -124,9 +122,7 @@ def _known(dataset: Dataset, holdout: Collection[str]) -> IntArray:
     _check_speakers(dataset, holdout)
     known = np.flatnonzero([speaker not in holdout for speaker in dataset.speakers]).astype(np.int64)
     if known.size == 0:
-        raise InputError(
-            f"every speaker of data set {dataset.name} is held out; nobody is left to learn from"
-        )
+        raise InputError(f"every speaker of data set {dataset.name} is held out; nobody is left to learn from")
     return known
 
 

@@ -57,9 +57,7 @@ def read_wav(path: Path, sample_rate: int) -> NDArray[np.float64]:
     except wave.Error as error:
         raise DataError(f"{path} is no 16-bit PCM wav file ({error}); {remedy}") from error
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror}; check the path and its permissions"
-        ) from error
+        raise DataError(f"{path} cannot be read: {error.strerror}; check the path and its permissions") from error
     if channels != 1:
         raise DataError(f"{path} has {channels} channels, expected 1 (mono); {remedy}")
     if width != 2:
@@ -76,9 +74,7 @@ def read_wav(path: Path, sample_rate: int) -> NDArray[np.float64]:
     return np.frombuffer(data, dtype="<i2") / 32768.0
 
 
-def extract(
-    name: str, recordings: Iterable[Recording], class_names: tuple[str, ...], config: FeatureConfig
-) -> Dataset:
+def extract(name: str, recordings: Iterable[Recording], class_names: tuple[str, ...], config: FeatureConfig) -> Dataset:
     """Read wav files and return their features as a data set, in the order given.
 
     Raises
