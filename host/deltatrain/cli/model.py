@@ -120,19 +120,19 @@ def fit(
             progress=epochs_shown(progress, epochs),
         )
     fitted.model.save(out)
-    provenance = fitted.model.provenance
+    provenance, last = fitted.model.provenance, fitted.history[-1]
     values = {
         "model": str(out),
         "error": provenance["error"],
         "op_reduction": provenance["op_reduction"],
         "params": fitted.model.n_parameters,
-        "occupancy": fitted.history[-1].occupancy,
-        "loss": fitted.history[-1].loss,
+        "occupancy": last.occupancy,
+        "loss": last.loss,
     }
     terminal.result(
         values,
         lambda console: console.print(
-            f"{out}: {fitted.model.n_parameters:,} parameters, error {percent(fitted.history[-1].validation_error or 0)} "
+            f"{out}: {fitted.model.n_parameters:,} parameters, error {percent(last.validation_error or 0.0)} "
             f"on utterances it has not seen, {values['op_reduction']:.1f} times fewer operations than dense"
         ),
     )
