@@ -5,17 +5,18 @@ Widths are in SVG units, which a page shows as about one pixel: narrow enough to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
+from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from deltatrain.report import svg
+from deltatrain.report.confusion import draw_confusion, n_wrong, top_confusions
 from deltatrain.report.palette import LIGHT, SERIES
 from deltatrain.report.words import (
     UNIT_SPACE,
@@ -32,11 +33,10 @@ from deltatrain.report.words import (
 from deltatrain.story import Story
 from deltatrain.training import Evaluation, Running, count_operations
 
-WIDTH = 480
+WIDTH = 420
 MOST_DOTS = 500
+MOST_MARKED = 60
 MANY_CLASSES = 14
-TOP_CONFUSIONS = 3
-FAINTEST = 0.16  # opacity of a confusion cell that holds anything at all
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,19 @@ def errors(story: Story) -> Drawing:
         ("speakers\nknown before", story.known_before, story.known_after, "vermilion"),
     ]
     with svg.style():
-        figure = svg.new_figure(WIDTH, 270)
+        figure = svg.new_figure(WIDTH, 340)
         ax = figure.add_subplot()
         for y, (_, before, after, colour) in enumerate(reversed(rows)):
             _dumbbell(ax, y, before, after, LIGHT[colour])
         ax.set_yticks(range(len(rows)), [label for label, *_ in reversed(rows)], color=LIGHT["ink"])
         ax.set_ylim(-0.5, len(rows) - 0.35)
-        known = [v for _, before, after, _ in rows for v in (before, after) if v is not None and np.isfinite(v)]
-        ax.set_xlim(0, max(0.05, 1.18 * max(known)))
+        known = [
+            v for _, before, after, _ in rows for v in (before, after) if v is not None and np.isfinite(v)
+        ]
+        limit = max(0.05, 1.18 * max(known))
+        ax.set_xlim(-0.04 * limit, limit)
         _as_percent(ax.xaxis)
-        ax.set_xlabel("error: utterances not recognised  (○ before, ● after training)")
+        ax.set_xlabel("error: ○ before, ● after training")
         ax.grid(False, axis="y")
         ax.grid(True, axis="x")
         ax.spines["left"].set_visible(False)
@@ -79,9 +82,7 @@ def errors(story: Story) -> Drawing:
         )
         picture = svg.to_svg(figure, "errors", alt)
     forgotten = story.known_after - story.known_before
-    caption = (
-        f"{count(len(story.after.labels), 'test utterance')} of {plain(story.speaker)}, none of them trained on. "
-    )
+    caption = f"{count(len(story.after.labels), 'test utterance')} of {plain(story.speaker)}, none of them trained on. "
     if np.isfinite(forgotten):
         caption += (
             "The price: the error on speakers of the pre-training data "
@@ -98,14 +99,15 @@ def confusion(story: Story, evaluation: Evaluation, name: str, title: str) -> Dr
     """One confusion matrix; the colour scale is the same for all."""
     names = [short(n) for n in story.model.class_names]
     n_classes = len(names)
-    side = min(64, max(22, 380 // n_classes)) * n_classes
-    width, height = max(WIDTH, side + 130), side + 110
+    side = min(60, max(22, 320 // n_classes)) * n_classes
+    width, height = max(WIDTH, side + 120), side + 95
     with svg.style():
         figure = svg.new_figure(width, height)
         draw_confusion(figure.add_subplot(), evaluation, names, side / n_classes)
         pairs = top_confusions(evaluation, story.model.class_names)
         wrong = n_wrong(evaluation)
-        told = f"{wrong} of {count(len(evaluation.labels), 'utterance')} not recognised"
+        everything = count(len(evaluation.labels), "utterance")
+        told = f"{wrong} of {everything} not recognised" if wrong else f"{everything}, all recognised"
         alt = f"Confusion matrix {title.lower()}: {told}" + (f"; most often {pairs}." if pairs else ".")
         picture = svg.to_svg(figure, name, alt)
     caption = told[0].upper() + told[1:] + (f"; most often {pairs}." if pairs else ".")
@@ -122,8 +124,19 @@ def running(story: Story) -> Drawing:
     with svg.style():
         figure = svg.new_figure(WIDTH, 380)
         top, bottom = figure.subplots(2, sharex=True, height_ratios=[1, 1.15])
-        marker = {"marker": "o", "markersize": 4} if len(steps) == 1 else {}
-        top.plot(number, [m["error"] for m in means], color=LIGHT["blue"], linewidth=2.2, **marker)
+        marker = "o" if len(steps) == 1 else ""
+        # Fewer than a whole window at first: a rough mean, and drawn fainter.
+        whole = min(curve.window, len(steps)) - 1
+        error_means = [m["error"] for m in means]
+        top.plot(number[: whole + 1], error_means[: whole + 1], color=LIGHT["blue"], linewidth=1.6, alpha=0.4)
+        top.plot(
+            number[whole:],
+            error_means[whole:],
+            color=LIGHT["blue"],
+            linewidth=2.2,
+            marker=marker,
+            markersize=4,
+        )
         top.set_ylim(0, max(0.1, 1.15 * max(m["error"] for m in means)))
         _as_percent(top.yaxis)
         top.set_title(f"error, mean of the last {curve.window}")
@@ -138,12 +151,12 @@ def running(story: Story) -> Drawing:
             )  # fmt: skip
         bottom.plot(
             number, [m["loss"] for m in means], color=LIGHT["ink"], linewidth=1.6,
-            label=f"mean of the last {curve.window}", **marker,
+            label=f"mean of the last {curve.window}", marker=marker, markersize=4,
         )  # fmt: skip
         bottom.set_ylim(0, 1.08 * max(0.1, losses.max()))
         bottom.set_title("loss, nats")
         bottom.set_xlabel("utterance trained on")
-        bottom.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+        bottom.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, steps=[1, 2, 5, 10], min_n_ticks=1))
         bottom.set_xlim(0.5, len(steps) + 0.5)
         _epochs(bottom, story)
         figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handletextpad=0.5)
@@ -154,11 +167,13 @@ def running(story: Story) -> Drawing:
             f"{percent(means[-1]['error'])} over the last {min(curve.window, len(steps))}; "
             f"mean loss over the last ones {means[-1]['loss']:.2f} nats.",
         )
-    caption = (
-        "Batch 1: each utterance is classified, then trained on once, and forgotten. "
-        f"Of the first half {percent(_mean(wrong[: len(wrong) // 2 or 1]))} were not recognised, "
-        f"of the second {percent(_mean(wrong[len(wrong) // 2 :]))}."
-    )
+    caption = "Batch 1: each utterance is classified, then trained on, and not kept."
+    if len(steps) > 1:
+        half = len(steps) // 2
+        caption += (
+            f" Of the first half {percent(float(np.mean(wrong[:half])))} were not recognised, "
+            f"of the second {percent(float(np.mean(wrong[half:])))}."
+        )
     if story.epochs > 1:
         caption += f" Dotted lines: the {story.epochs} passes."
     return Drawing("running", "Learning, utterance by utterance", picture, caption)
@@ -169,19 +184,19 @@ def sparsity(story: Story) -> Drawing:
     layer = story.model.layers[0]
     results = [step.result for step in story.comparison.steps]
     lines = (
-        ("inputs x", "active_x", layer.n_in, "vermilion", "-"),
-        ("hidden units h", "active_h", layer.n_hidden, "blue", "-"),
+        ("inputs x", "active_x", layer.n_in, "vermilion"),
+        ("hidden units h", "active_h", layer.n_hidden, "blue"),
     )
     with svg.style():
-        figure = svg.new_figure(WIDTH, 300)
+        figure = svg.new_figure(WIDTH, 380)
         ax = figure.add_subplot()
         largest, told = 0.0, []
-        for label, key, width, colour, dash in lines:
+        for label, key, width, colour in lines:
             active = np.array([getattr(r, key) / (r.n_steps * width) for r in results])
             mean = sum(getattr(r, key) for r in results) / sum(r.n_steps * width for r in results)
             told.append(f"{percent(mean)} of the {label}")
             largest = max(largest, float(active.max()))
-            _profile(ax, active, LIGHT[colour], f"{label}: {percent(mean)} active", dash)
+            _profile(ax, active, LIGHT[colour], f"{label}: {percent(mean)} active")
         ax.set_ylim(0, min(1.02, max(0.05, 1.25 * largest)))
         _as_percent(ax.yaxis)
         ax.set_title("entries that changed by θ or more")
@@ -242,7 +257,9 @@ def operations(story: Story) -> Drawing:
         )
     rows = story.model.layers[0]
     x_dense = sum(r.n_steps for r in results) * rows.n_in * rows.weight.shape[1]
-    without = (total.dense - x_dense) / max(sum(r.macs_forward + r.macs_backward + r.macs_gradient for r in results), 1)
+    without = (total.dense - x_dense) / max(
+        sum(r.macs_forward + r.macs_backward + r.macs_gradient for r in results), 1
+    )
     caption = (
         "Counted by the kernels as they run. The gradient of the first layer’s inputs, which nobody reads, is "
         f"counted on both sides as in the literature and not computed; without it: {times(without)}."
@@ -298,7 +315,9 @@ def memory(story: Story) -> Drawing:
             ax.barh(2, n_bytes, left=start, color=colour, height=0.62)
             ax.barh(row, n_bytes, left=start, color=colour, height=0.5)
             start += n_bytes
-            numbers.append((row, start, f"{n_bytes:,}  ·  {percent(n_bytes / max(sizes.ram_bytes, 1))}", False))
+            numbers.append(
+                (row, start, f"{n_bytes:,}  ·  {percent(n_bytes / max(sizes.ram_bytes, 1))}", False)
+            )
         for row, end, text, bold in numbers:
             inside = end > 0.62 * limit and not bold
             shown = end if not inside else end - (parts[row - 3][1] if row >= 3 else 0)
@@ -329,64 +348,11 @@ def memory(story: Story) -> Drawing:
     return Drawing("memory", "Memory on the device", picture, caption)
 
 
-def draw_confusion(ax: Axes, evaluation: Evaluation, names: Sequence[str], cell: float) -> None:
-    """Rows are true classes; a cell is as strong as its share of the row, blue where right, else vermilion.
-
-    `cell` is the width of a cell in points, which decides the size of its number.
-    """
-    matrix = evaluation.confusion()
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    number_size = min(14.0, cell * 0.4)
-    for row, column in np.argwhere(matrix):
-        share = float(shares[row, column])
-        strength = FAINTEST + (1 - FAINTEST) * share**0.7
-        colour = LIGHT["blue" if row == column else "vermilion"]
-        ax.add_patch(Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, color=colour, alpha=strength, linewidth=0))
-        ax.text(
-            column, row, str(matrix[row, column]), ha="center", va="center", size=number_size,
-            color=LIGHT["on"] if strength > 0.62 else LIGHT["ink"],
-        )  # fmt: skip
-    ticks = range(len(names))
-    label_size = min(11.0, max(cell * 0.45, 7.0))
-    ax.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", size=label_size)
-    ax.set_yticks(ticks, names, size=label_size)
-    ax.tick_params(length=0, labelcolor=LIGHT["ink"])
-    ax.set_xlim(-0.5, len(names) - 0.5)
-    ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.set_aspect("equal")
-    ax.set_xlabel("recognised as")
-    ax.set_ylabel("spoken")
-    ax.grid(False)
-    # The lattice lies between the cells.
-    lattice = np.arange(-0.5, len(names))
-    ax.hlines(lattice, -0.5, len(names) - 0.5, color=LIGHT["grid"], linewidth=0.7)
-    ax.vlines(lattice, -0.5, len(names) - 0.5, color=LIGHT["grid"], linewidth=0.7)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-
-
-def n_wrong(evaluation: Evaluation) -> int:
-    """Utterances that were not recognised."""
-    matrix = evaluation.confusion()
-    return int(matrix.sum() - np.trace(matrix))
-
-
-def top_confusions(evaluation: Evaluation, names: Sequence[str]) -> str:
-    """The commonest confusions: `seven as one (12), …`; empty when there are none."""
-    matrix = evaluation.confusion()
-    np.fill_diagonal(matrix, 0)
-    order = np.argsort(-matrix, axis=None, kind="stable")[:TOP_CONFUSIONS]
-    pairs = (np.unravel_index(flat, matrix.shape) for flat in order)
-    return ", ".join(
-        f"{plain(names[true])} as {plain(names[said])} ({matrix[true, said]})"
-        for true, said in pairs
-        if matrix[true, said]
-    )
-
-
 def _dumbbell(ax: Axes, y: float, before: float | None, after: float, colour: str) -> None:
     if not np.isfinite(after):
-        ax.text(0.01, y, "not measured", transform=ax.get_yaxis_transform(), va="center", color=LIGHT["muted"])
+        ax.text(
+            0.01, y, "not measured", transform=ax.get_yaxis_transform(), va="center", color=LIGHT["muted"]
+        )
         return
     if before is not None and np.isfinite(before):
         ax.plot([before, after], [y, y], color=colour, linewidth=3, alpha=0.45, solid_capstyle="butt")
@@ -407,10 +373,10 @@ def _above(ax: Axes, x: float, y: float, text: str, colour: str, weight: str) ->
     )  # fmt: skip
 
 
-def _profile(ax: Axes, values: NDArray[np.float64], colour: str, label: str, dash: str) -> None:
+def _profile(ax: Axes, values: NDArray[np.float64], colour: str, label: str) -> None:
     number = np.arange(1, len(values) + 1)
-    dots = {"marker": "o", "markersize": 3.5} if len(values) <= 60 else {}
-    ax.plot(number, values, dash, color=colour, linewidth=1.8, label=label, **dots)
+    marker = "o" if len(values) <= MOST_MARKED else ""
+    ax.plot(number, values, color=colour, linewidth=1.8, label=label, marker=marker, markersize=3.5)
 
 
 def _blocks(ax: Axes, values: Sequence[float], colour: str) -> None:
@@ -420,7 +386,7 @@ def _blocks(ax: Axes, values: Sequence[float], colour: str) -> None:
 
 def _step_axis(ax: Axes, n_steps: int) -> None:
     ax.set_xlim(0.5, n_steps + 0.5)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, steps=[1, 2, 5, 10], min_n_ticks=1))
     ax.set_xlabel("training step")
 
 
@@ -430,11 +396,6 @@ def _epochs(ax: Axes, story: Story) -> None:
         ax.axvline(epoch * n_steps / story.epochs + 0.5, color=LIGHT["muted"], linewidth=1, linestyle=":")
 
 
-def _as_percent(axis: object) -> None:
-    formatter: Callable[[float, int], str] = lambda value, _: f"{100 * value:.3g}{UNIT_SPACE}%"  # noqa: E731
-    axis.set_major_formatter(FuncFormatter(formatter))  # type: ignore[attr-defined]
-    axis.set_major_locator(MaxNLocator(nbins=5))  # type: ignore[attr-defined]
-
-
-def _mean(values: NDArray[np.bool_]) -> float:
-    return float(np.mean(values))
+def _as_percent(axis: Axis) -> None:
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}{UNIT_SPACE}%"))
+    axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))

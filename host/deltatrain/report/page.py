@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from deltatrain.errors import InputError
-from deltatrain.report import figures, words
+from deltatrain.report import confusion, figures, words
 from deltatrain.report.palette import DARK, LIGHT, css
 from deltatrain.story import Story
 
@@ -84,7 +84,9 @@ def write(story: Story, path: Path) -> Path:
 def html(story: Story) -> str:
     """The page as text; the same story gives the same text."""
     if not story.comparison.steps:
-        raise InputError("there were no training steps, so there is nothing to report; train on some utterances")
+        raise InputError(
+            "there were no training steps, so there is nothing to report; train on some utterances"
+        )
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -93,6 +95,7 @@ def html(story: Story) -> str:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
+    environment.filters["small"] = words.small
     return environment.get_template(TEMPLATE).render(**_context(story))
 
 
@@ -102,6 +105,8 @@ def _context(story: Story) -> dict[str, Any]:
         "title": f"{words.plain(story.speaker)}: {words.percent(story.before.error)} → "
         f"{words.percent(story.after.error)}",
         "headline": words.headline(story),
+        "where": f"One at a time, on {words.plain(story.board)}. Data set {words.plain(story.data)}; "
+        f"tested on {words.count(len(story.after.labels), 'other utterance')}.",
         "verdict": words.verdict(story),
         "equal": story.comparison.words_different == 0 and story.comparison.words_compared > 0,
         "first": None
@@ -110,7 +115,7 @@ def _context(story: Story) -> dict[str, Any]:
             "step": f"{first.step + 1} of {len(story.comparison.steps)}",
             "sample": words.plain(first.sample),
             "tensor": f"{words.plain(first.tensor)}[{', '.join(map(str, first.index))}]",
-            "values": [(words.plain(name), f"{value:,}") for name, value in first.values.items()],
+            "values": [(words.plain(name), str(value)) for name, value in first.values.items()],
         },
         "tiles": _tiles(story),
         "learning": [
@@ -135,9 +140,7 @@ def _context(story: Story) -> dict[str, Any]:
         ],
         "exactness": _exactness(story),
         "counters": _counters(story),
-        "formats": [
-            dataclasses.replace(row, name=words.plain(row.name)) for row in story.formats
-        ],
+        "formats": [dataclasses.replace(row, name=words.plain(row.name)) for row in story.formats],
         "settings": _settings(story),
         "seconds": _seconds(story),
         "command": words.command(story),
@@ -148,7 +151,7 @@ def _context(story: Story) -> dict[str, Any]:
 
 def _tiles(story: Story) -> list[Tile]:
     n_test = len(story.after.labels)
-    wrong = (figures.n_wrong(story.before), figures.n_wrong(story.after))
+    wrong = (confusion.n_wrong(story.before), confusion.n_wrong(story.after))
     tiles = [
         Tile(
             f"{words.plain(story.speaker)}’s error",
@@ -202,7 +205,7 @@ def _exactness(story: Story) -> list[Row]:
         rows.append(
             Row(
                 "hidden states, device against float64",
-                f"{comparison.float_error:.2g}",
+                words.small(comparison.float_error),
                 "root mean square difference; 1 is full scale",
             )
         )
@@ -230,7 +233,11 @@ def _counters(story: Story) -> list[Row]:
     )
     rows.append(Row("feature values clamped by the input format", f"{story.n_saturated:,}"))
     rows.append(
-        Row("utterances that lost their end", f"{story.n_cut:,}", f"longer than {story.model.max_steps} frames")
+        Row(
+            "utterances that lost their end",
+            f"{story.n_cut:,}",
+            f"in the whole data set, longer than {story.model.max_steps} frames",
+        )
     )
     return rows
 
@@ -250,7 +257,7 @@ def _settings(story: Story) -> list[Row]:
             f"{shape} → {model.n_classes}",
             f"{n_parameters:,} trained numbers, at most {model.max_steps} frames",
         ),
-        Row("model", model.hash().hex()[:16], "begin of its SHA-256"),
+        Row("model", model.hash().hex()[:12], "first digits of its SHA-256"),
         Row("pre-training", "in this run" if story.pretrained_here else "from a model file"),
         Row("θ of inputs", theta_x, f"standard deviations of a feature; {settings.theta_x} on the device"),
         Row("θ of hidden units", theta_h, f"of ±1; {settings.theta_h} on the device"),

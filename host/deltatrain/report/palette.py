@@ -15,7 +15,9 @@ LIGHT: Mapping[str, str] = {
     "muted": "#566270",
     "grid": "#dde3ea",
     "dense": "#c3ccd6",
+    # Text on a strong and on a middling fill; the fills of the dark scheme are the lighter ones.
     "on": "#fefefe",
+    "on-mid": "#1a2028",
     "blue": "#0072b2",
     "vermilion": "#d55e00",
     "green": "#00805f",
@@ -36,6 +38,7 @@ DARK: Mapping[str, str] = {
     "grid": "#2c353f",
     "dense": "#46525f",
     "on": "#0b0f13",
+    "on-mid": "#0b0f13",
     "blue": "#52b1ec",
     "vermilion": "#ff8b4d",
     "green": "#2fc79a",

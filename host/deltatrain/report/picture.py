@@ -10,7 +10,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from deltatrain.errors import InputError
 from deltatrain.report import svg, words
-from deltatrain.report.figures import draw_confusion
+from deltatrain.report.confusion import draw_confusion
 from deltatrain.report.palette import LIGHT
 from deltatrain.story import Story
 
@@ -33,21 +33,23 @@ def main_picture(story: Story, path_png: Path) -> Path:
         If there are no training steps, or the file cannot be written.
     """
     if not story.comparison.steps:
-        raise InputError("there were no training steps, so there is nothing to show; train on some utterances")
+        raise InputError(
+            "there were no training steps, so there is nothing to show; train on some utterances"
+        )
     with svg.style():
         figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), facecolor=LIGHT["surface"])
         _title(figure, story)
         names = [words.short(name) for name in story.model.class_names]
         bottom, height = 0.25, 0.52
-        _error_bars(figure.add_axes((0.045, bottom, 0.155, height)), story)
+        _error_bars(figure.add_axes((0.03, bottom, 0.165, height)), story)
         cell = 190 / len(names)
-        for left, evaluation, title in ((0.265, story.before, "before"), (0.525, story.after, "after")):
+        for left, evaluation, title in ((0.262, story.before, "before"), (0.53, story.after, "after")):
             ax = figure.add_axes((left, bottom, 0.215, height))
             draw_confusion(ax, evaluation, names, cell)
             ax.set_title(f"what was recognised, {title}", pad=8, size=13)
             ax.set_xlabel("")
             ax.set_ylabel("")
-        _operations(figure.add_axes((0.82, bottom, 0.15, height)), story)
+        _operations(figure.add_axes((0.805, bottom, 0.165, height)), story)
         _badge(figure, story)
         try:
             path_png.parent.mkdir(parents=True, exist_ok=True)
@@ -64,12 +66,10 @@ def main_picture(story: Story, path_png: Path) -> Path:
 def _title(figure: Figure, story: Story) -> None:
     figure.text(
         0.022, 0.925,
-        f"{words.plain(story.speaker)}’s error {words.change(story.before.error, story.after.error)}",
-        size=23, weight="bold", va="center",
+        words.headline(story), size=21, weight="bold", va="center",
     )  # fmt: skip
     figure.text(
-        0.022, 0.862, f"after training on {words.passes(story)}, one at a time, on {words.plain(story.board)}",
-        size=13.5, color=LIGHT["muted"], va="center",
+        0.022, 0.862, f"one at a time, on {words.plain(story.board)}", size=13.5, color=LIGHT["muted"], va="center",
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib.style
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from deltatrain.report.palette import LIGHT, variable
 
@@ -70,7 +71,8 @@ def style() -> Iterator[None]:
 
 def new_figure(width: float, height: float) -> Figure:
     """A figure whose SVG has `width` by `height` units, laid out so that nothing overlaps."""
-    return Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH), layout="constrained")
+    layout = ConstrainedLayoutEngine(h_pad=6 / POINTS_PER_INCH, w_pad=3 / POINTS_PER_INCH)
+    return Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH), layout=layout)
 
 
 def to_svg(figure: Figure, name: str, alt: str) -> Markup:
@@ -86,7 +88,9 @@ def to_svg(figure: Figure, name: str, alt: str) -> Markup:
         What the figure shows, for who cannot see it.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(
+        buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
     root = ET.fromstring(buffer.getvalue())
     for parent in list(root.iter()):
         for child in list(parent):

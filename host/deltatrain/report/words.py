@@ -10,6 +10,7 @@ from deltatrain.quantize import H_FRAC_BITS, quantize_threshold
 from deltatrain.story import Story
 
 UNIT_SPACE = "\N{NARROW NO-BREAK SPACE}"
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LONGEST_LABEL = 14
 DEFAULT_HIDDEN = 64
 DEFAULT_TARGET = "qemu:mps2-an386"
@@ -74,6 +75,14 @@ def decimal(value: float) -> str:
     return f"{value:.4g}"
 
 
+def small(value: float) -> str:
+    """Two digits of a number that may be very small: `0.0031`, `1.8·10⁻⁵`."""
+    if value == 0 or not math.isfinite(value) or abs(value) >= 1e-3:
+        return f"{value:.2g}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}·10{str(int(exponent)).translate(SUPERSCRIPT)}"
+
+
 def times(factor: float) -> str:
     """`9.0×`."""
     return f"{factor:,.1f}×"
@@ -92,7 +101,7 @@ def headline(story: Story) -> str:
     """What happened, in a sentence."""
     return (
         f"{plain(story.speaker)}’s error {change(story.before.error, story.after.error)} "
-        f"after training on {passes(story)}, one at a time, on {plain(story.board)}."
+        f"after training on {passes(story)}"
     )
 
 
@@ -109,7 +118,9 @@ def verdict(story: Story) -> str:
         return "No word was compared with the host references."
     if different:
         verb = "differs" if different == 1 else "differ"
-        return f"{different:,} of {compared:,} words that the device computed {verb} from the host references."
+        return (
+            f"{different:,} of {compared:,} words that the device computed {verb} from the host references."
+        )
     return f"Every one of {compared:,} words that the device computed equals the host references."
 
 
