@@ -113,7 +113,14 @@ def native_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[QuantM
                 folder,
             ]
             program = folder / "native_device"
-            command = [compiler, *SANITIZED, *(f"-I{path}" for path in includes), *map(str, sources), "-o", str(program)]
+            command = [
+                compiler,
+                *SANITIZED,
+                *(f"-I{path}" for path in includes),
+                *map(str, sources),
+                "-o",
+                str(program),
+            ]
             subprocess.run(command, check=True)
             built[key] = program
         return built[key]
@@ -142,6 +149,8 @@ def native_device(native_program: Callable[[QuantModel], Path]) -> Iterator[Call
     def start(model: QuantModel) -> NativeDevice:
         program = native_program(model)
         with socket.create_server(("127.0.0.1", 0)) as listener:
+            # Accepted connections inherit it: a reply goes out in several small pieces.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             process = subprocess.Popen(
                 [program],
                 env={**os.environ, "DT_LISTENER": str(listener.fileno())},

@@ -27,7 +27,7 @@ if sys.byteorder != "little":  # pragma: no cover
     raise ImportError("deltatrain.link lays out messages as the PC does, which must be little-endian")
 
 
-def _declarations(header: Path) -> str:
+def declarations(header: Path) -> str:
     """A header as cffi's parser takes it: comments dropped, and directives other than integer constants."""
     lines = _COMMENT.sub("", header.read_text(encoding="utf-8")).splitlines()
     return "\n".join(line for line in lines if not line.startswith("#") or _NUMBER.match(line))
@@ -35,7 +35,7 @@ def _declarations(header: Path) -> str:
 
 _ffi: Final = FFI()
 for _header in HEADERS:
-    _ffi.cdef(_declarations(_header))
+    _ffi.cdef(declarations(_header))
 # No library is behind it: the C functions that a process has anyway, for the constants' sake.
 _lib: Final = _ffi.dlopen(None)
 
@@ -62,6 +62,16 @@ def size_of(struct: str) -> int:
 def fields_of(struct: str) -> tuple[str, ...]:
     """Names of a struct's fields, in order."""
     return tuple(name for name, _ in _ffi.typeof(struct).fields)
+
+
+def layout_of(struct: str) -> tuple[tuple[str, int, str], ...]:
+    """Name, offset and C type of a struct's fields, in order."""
+    return tuple((name, int(field.offset), str(field.type.cname)) for name, field in _ffi.typeof(struct).fields)
+
+
+def field_size(struct: str, field: str) -> int:
+    """Bytes of one field."""
+    return int(_ffi.sizeof(dict(_ffi.typeof(struct).fields)[field].type))
 
 
 def pack(struct: str, **values: Any) -> bytes:
