@@ -1,0 +1,195 @@
+"""The command line, end to end: real cross-compiler, real emulator, real serial line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from safetensors.numpy import load_file, save_file
+
+from deltatrain.cli import main
+from deltatrain.datasets.digits import HELD_OUT_VOICES
+from deltatrain.quant_model import METADATA_KEY, QuantModel
+
+SPEAKER = HELD_OUT_VOICES[0]
+SMALL = ("--holdout", SPEAKER, "--per-class", "1")
+
+
+def run(*arguments: object, status: int = 0, environment: dict[str, str] | None = None) -> Result:
+    """Run a command; what it printed is part of the failure."""
+    result = CliRunner(env=environment).invoke(main, [str(a) for a in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == status, result.output
+    return result
+
+
+def run_json(*arguments: object, status: int = 0) -> Any:
+    """Run a command with --json: its standard output is one JSON object and nothing else."""
+    return json.loads(run(*arguments, "--json", status=status).stdout)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model from `fit` to `export`."""
+    folder = tmp_path_factory.mktemp("cli")
+    fitted = run_json("fit", "--hidden", 8, "--epochs", 1, "--out", folder / "float.safetensors")
+    assert fitted["params"] == 4 * 8 * (16 + 8 + 1) + 10 * (8 + 1)
+    assert 0 < fitted["error"] < 1 and fitted["op_reduction"] > 1
+    quantized = run_json("quantize", "--model", folder / "float.safetensors", "--out", folder / "model.safetensors")
+    assert {row["name"] for row in quantized["formats"]} >= {"layer0.x", "layer0.weight_hh", "layer0.c"}
+    built = run_json("export", "--model", folder / "model.safetensors", "--out", folder / "build")
+    assert sum(built["ram"].values()) == built["ram_bytes"] > built["arena_bytes"] > 0
+    assert Path(built["elf"]).stat().st_size > built["flash_bytes"] > 10_000
+    return folder
+
+
+@pytest.fixture(scope="module")
+def port(folder: Path) -> Iterator[str]:
+    """An emulator that `flash` leaves running, and `stop` ends."""
+    port = run_json("flash", "--elf", folder / "build" / "firmware.elf")["port"]
+    assert port.startswith("socket://")
+    yield port
+    assert run_json("stop", "--port", port)["stopped"] == [port]
+    assert run_json("stop", "--port", port)["stopped"] == []
+
+
+def on_device(folder: Path, port: str) -> tuple[object, ...]:
+    return ("--model", folder / "model.safetensors", "--target", port, *SMALL)
+
+
+def test_train_changes_what_evaluate_sees(folder: Path, port: str) -> None:
+    before = run_json("evaluate", *on_device(folder, port))
+    trained = run_json("train", *on_device(folder, port), "--rollback", "never", "--learning-rate", 0.5)
+    after = run_json("evaluate", *on_device(folder, port))
+    assert trained["steps"] == 10
+    assert trained["op_reduction"] > 1
+    assert (trained["error_before"], trained["error_after"]) == (before["error"], after["error"])
+    assert before["samples"] == after["samples"] > 50
+
+
+def test_rollback_brings_the_old_weights_back(folder: Path, port: str) -> None:
+    before = run_json("evaluate", *on_device(folder, port))["error"]
+    # A rate far too large: the speaker's other utterances suffer.
+    ruined = run_json("train", *on_device(folder, port), "--rollback", "always", "--learning-rate", 31, "--clip", 1e4)
+    assert ruined["error_trained"] > before and ruined["rolled_back"]
+    assert ruined["error_after"] == before == run_json("evaluate", *on_device(folder, port))["error"]
+
+
+def test_compare_finds_no_difference_and_restores_the_weights(folder: Path, port: str) -> None:
+    before = run_json("evaluate", *on_device(folder, port))["error"]
+    compared = run_json("compare", *on_device(folder, port))
+    assert compared["steps"] == 10
+    assert compared["words_different"] == 0 and compared["first_difference"] is None
+    model = QuantModel.load(folder / "model.safetensors")
+    weights = sum(tensor.size for tensor in model.tensors().values())
+    assert compared["words_compared"] > 10 * weights
+    assert 0 < compared["float_error"] < 0.2
+    assert run_json("evaluate", *on_device(folder, port))["error"] == before
+
+
+def test_compare_names_a_flipped_bit(folder: Path, port: str) -> None:
+    index = 5 * 32 + 7  # column 5, row 7 of the 4 · 8 rows
+    result = run("compare", *on_device(folder, port), "--flip", f"layer0.weight:{index}:3", "--json", status=1)
+    found = json.loads(result.stdout)
+    assert found["words_different"] > 0
+    assert found["first_difference"]["tensor"] == "layer0.weight"
+    assert found["first_difference"]["index"] == [5, 7]
+    assert found["first_difference"]["step"] == 0
+    values = found["first_difference"]["values"]
+    assert values["device"] ^ values["host C"] in (8, -8)
+    assert "layer0.weight[5, 7]" in result.stderr
+
+
+def test_without_a_target_the_running_emulator_is_taken(folder: Path, port: str) -> None:
+    arguments = ("--model", folder / "model.safetensors", *SMALL)
+    assert run_json("evaluate", *arguments)["samples"] > 50
+
+
+def test_a_model_that_is_not_the_firmwares_is_refused(folder: Path, port: str, tmp_path: Path) -> None:
+    model = QuantModel.load(folder / "model.safetensors")
+    tensors = {name: tensor.copy() for name, tensor in model.tensors().items()}
+    tensors["readout.bias"][0] += 1
+    model.with_tensors(tensors).save(tmp_path / "other.safetensors")
+    message = run("evaluate", "--model", tmp_path / "other.safetensors", "--target", port, *SMALL, status=2).stderr
+    assert model.hash().hex() in message
+
+
+def test_library_is_written(folder: Path, tmp_path: Path) -> None:
+    written = run_json("export", "--model", folder / "model.safetensors", "--library", "--out", tmp_path / "lib")
+    assert {Path(name).name for name in written["files"]} >= {"main.c", "dt_model.c", "drnn.h", "README.txt"}
+
+
+def test_boards_are_listed() -> None:
+    targets = {board["target"] for board in run_json("boards")["boards"]}
+    assert "qemu:mps2-an386" in targets
+
+
+def test_every_command_explains_itself() -> None:
+    names = ["demo", "fit", "quantize", "export", "flash", "stop", "train", "evaluate", "compare", "boards"]
+    assert set(main.commands) == set(names)
+    for name in names:
+        text = run(name, "--help").stdout
+        assert "--json" in text
+        assert len(text.splitlines()) >= 5
+
+
+BAD = [
+    (("quantize", "--model", "{tmp}/none.safetensors"), "there is no"),
+    (("quantize", "--model", "{tmp}/broken.safetensors"), "whole"),
+    (("quantize", "--model", "{tmp}/nan.safetensors"), "nan"),
+    (("export", "--model", "{float}"), "deltatrain quantize"),
+    (("export", "--model", "{model}", "--target", "qemu:toaster"), "toaster"),
+    (("export", "--model", "{model}", "--target", "/dev/ttyACM0"), "serial port"),
+    (("fit", "--data", "fsdd", "--data-dir", "{tmp}/nowhere"), "fsdd"),
+    (("fit", "--holdout", "nobody"), "nobody"),
+    (("fit", "--theta", "-1"), "theta"),
+    (("evaluate", "--model", "{model}", "--target", "socket://127.0.0.1:1", *SMALL), "127.0.0.1"),
+    (("train", "--model", "{model}", "--target", "qemu:mps2-an386"), "--holdout"),
+    (("train", "--model", "{model}", "--target", "qemu:mps2-an386", "--per-class", "999", *SMALL[:2]), "999"),
+    (("compare", "--model", "{model}", "--target", "qemu:mps2-an386", *SMALL, "--clip", "0"), "clip"),
+    (("compare", "--model", "{model}", "--target", "qemu:mps2-an386", *SMALL, "--learning-rate", "nan"), "rate"),
+    (("compare", "--model", "{model}", "--target", "qemu:mps2-an386", *SMALL, "--theta-h", "9"), "theta_h"),
+    (("compare", "--model", "{model}", "--target", "qemu:mps2-an386", *SMALL, "--flip", "a:b:c"), "--flip"),
+    (("flash", "--elf", "{tmp}/none.elf"), "none.elf"),
+    (("demo", "--holdout", "nobody"), "nobody"),
+    (("demo", "--data", "nothing"), "nothing"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), BAD, ids=[" ".join(a[:4]) for a, _ in BAD])
+def test_bad_input_ends_in_one_clear_line(
+    arguments: tuple[str, ...], expected: str, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.safetensors").write_bytes((folder / "float.safetensors").read_bytes()[:100])
+    tensors = load_file(str(folder / "float.safetensors"))
+    tensors["layer0.weight_hh"][2, 3] = np.nan
+    save_file(tensors, str(tmp_path / "nan.safetensors"), metadata={METADATA_KEY: _description(folder)})
+    names = {"tmp": tmp_path, "float": folder / "float.safetensors", "model": folder / "model.safetensors"}
+    result = run(*(a.format(**names) for a in arguments), status=2, environment={"DELTATRAIN_DATA": ""})
+    assert expected in result.stderr
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+
+
+def _description(folder: Path) -> str:
+    from safetensors import safe_open
+
+    with safe_open(str(folder / "float.safetensors"), framework="numpy") as file:
+        return str((file.metadata() or {})[METADATA_KEY])
+
+
+def test_no_compiler_is_told_before_anything_is_built(folder: Path, tmp_path: Path) -> None:
+    result = run(
+        "export",
+        *("--model", folder / "model.safetensors", "--out", tmp_path / "build"),
+        status=2,
+        environment={"PATH": str(tmp_path)},
+    )
+    assert "gcc-arm-none-eabi" in result.stderr
+    assert not (tmp_path / "build" / "firmware.elf").exists()
