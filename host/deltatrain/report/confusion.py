@@ -13,6 +13,7 @@ from deltatrain.report.words import plain
 from deltatrain.training import Evaluation
 
 TOP_CONFUSIONS = 3
+SMALLEST_CELL = 10.0  # points; in smaller ones numbers and labels would only be noise
 # Opacities of cells: of one that holds anything at all, and where the colour of its number changes.
 FAINTEST, MIDDLING, STRONG = 0.16, 0.6, 0.85
 
@@ -34,25 +35,28 @@ def draw_confusion(ax: Axes, evaluation: Evaluation, names: Sequence[str], cell:
                 (column - 0.47, row - 0.47), 0.94, 0.94, color=LIGHT[colour], alpha=strength, linewidth=0
             )
         )
-        ax.text(
-            column, row, str(matrix[row, column]), ha="center", va="center", size=number_size,
-            color=LIGHT[_text_on(colour, strength)],
-        )  # fmt: skip
-    ticks = range(len(names))
+        if cell >= SMALLEST_CELL:
+            ax.text(
+                column, row, str(matrix[row, column]), ha="center", va="center", size=number_size,
+                color=LIGHT[_text_on(colour, strength)],
+            )  # fmt: skip
+    ticks = range(len(names) if cell >= SMALLEST_CELL else 0)
+    names = names[: len(ticks)]
     label_size = min(11.0, max(cell * 0.45, 7.0))
     ax.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", size=label_size)
     ax.set_yticks(ticks, names, size=label_size)
     ax.tick_params(length=0, labelcolor=LIGHT["ink"])
-    ax.set_xlim(-0.5, len(names) - 0.5)
-    ax.set_ylim(len(names) - 0.5, -0.5)
+    end = len(matrix) - 0.5
+    ax.set_xlim(-0.5, end)
+    ax.set_ylim(end, -0.5)
     ax.set_aspect("equal")
     ax.set_xlabel("recognised as")
     ax.set_ylabel("spoken")
     ax.grid(False)
     # The lattice lies between the cells.
-    lattice = np.arange(-0.5, len(names))
-    ax.hlines(lattice, -0.5, len(names) - 0.5, color=LIGHT["grid"], linewidth=0.7)
-    ax.vlines(lattice, -0.5, len(names) - 0.5, color=LIGHT["grid"], linewidth=0.7)
+    lattice = np.arange(-0.5, len(matrix))
+    ax.hlines(lattice, -0.5, end, color=LIGHT["grid"], linewidth=0.7)
+    ax.vlines(lattice, -0.5, end, color=LIGHT["grid"], linewidth=0.7)
     for spine in ax.spines.values():
         spine.set_visible(False)
 

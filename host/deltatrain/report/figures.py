@@ -37,6 +37,7 @@ WIDTH = 420
 MOST_DOTS = 500
 MOST_MARKED = 60
 MANY_CLASSES = 14
+ROOM_FOR_LABELS = 0.18  # of an axis, between two numbers side by side
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,15 @@ def errors(story: Story) -> Drawing:
     with svg.style():
         figure = svg.new_figure(WIDTH, 340)
         ax = figure.add_subplot()
-        for y, (_, before, after, colour) in enumerate(reversed(rows)):
-            _dumbbell(ax, y, before, after, LIGHT[colour])
-        ax.set_yticks(range(len(rows)), [label for label, *_ in reversed(rows)], color=LIGHT["ink"])
-        ax.set_ylim(-0.5, len(rows) - 0.35)
         known = [
             v for _, before, after, _ in rows for v in (before, after) if v is not None and np.isfinite(v)
         ]
         limit = max(0.05, 1.18 * max(known))
         ax.set_xlim(-0.04 * limit, limit)
+        for y, (_, before, after, colour) in enumerate(reversed(rows)):
+            _dumbbell(ax, y, before, after, LIGHT[colour])
+        ax.set_yticks(range(len(rows)), [label for label, *_ in reversed(rows)], color=LIGHT["ink"])
+        ax.set_ylim(-0.5, len(rows) - 0.35)
         _as_percent(ax.xaxis)
         ax.set_xlabel("error: ○ before, ● after training")
         ax.grid(False, axis="y")
@@ -354,15 +355,22 @@ def _dumbbell(ax: Axes, y: float, before: float | None, after: float, colour: st
             0.01, y, "not measured", transform=ax.get_yaxis_transform(), va="center", color=LIGHT["muted"]
         )
         return
-    if before is not None and np.isfinite(before):
-        ax.plot([before, after], [y, y], color=colour, linewidth=3, alpha=0.45, solid_capstyle="butt")
-        ax.plot(
-            before, y, "o", markersize=10, markerfacecolor=LIGHT["surface"], markeredgecolor=colour,
-            markeredgewidth=2, clip_on=False,
+    ax.plot(after, y, "o", markersize=10, color=colour, clip_on=False, zorder=3)
+    if before is None or not np.isfinite(before) or before == after:
+        _above(ax, after, y, percent(after), LIGHT["ink"], "bold")
+        return
+    ax.plot([before, after], [y, y], color=colour, linewidth=3, alpha=0.45, solid_capstyle="butt")
+    ax.plot(
+        before, y, "o", markersize=10, markerfacecolor=LIGHT["surface"], markeredgecolor=colour,
+        markeredgewidth=2, clip_on=False,
+    )  # fmt: skip
+    if abs(before - after) < ROOM_FOR_LABELS * np.ptp(ax.get_xlim()):
+        ax.annotate(
+            f"{percent(before)} → {percent(after)}", (max(before, after), y), xytext=(10, 0),
+            textcoords="offset points", va="center", weight="bold",
         )  # fmt: skip
-        if before != after:
-            _above(ax, before, y, percent(before), LIGHT["muted"], "normal")
-    ax.plot(after, y, "o", markersize=10, color=colour, clip_on=False)
+        return
+    _above(ax, before, y, percent(before), LIGHT["muted"], "normal")
     _above(ax, after, y, percent(after), LIGHT["ink"], "bold")
 
 

@@ -206,7 +206,7 @@ def _exactness(story: Story) -> list[Row]:
             Row(
                 "hidden states, device against float64",
                 words.small(comparison.float_error),
-                "root mean square difference; 1 is full scale",
+                "root mean square difference while both train; 1 is full scale",
             )
         )
     if comparison.float_weight_error is not None:

@@ -31,6 +31,8 @@ def percent(fraction: float) -> str:
     """0.335 as `33.5 %`."""
     if math.isnan(fraction):
         return "not measured"
+    if 0 < fraction < 0.0005:
+        return f"<0.1{UNIT_SPACE}%"
     return f"{100 * fraction:.1f}".removesuffix(".0") + UNIT_SPACE + "%"
 
 
