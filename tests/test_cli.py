@@ -11,13 +11,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from safetensors.numpy import load_file, save_file
+from scipy.io import wavfile
 
 from deltatrain.cli import main
-from deltatrain.datasets.digits import HELD_OUT_VOICES
 from deltatrain.quant_model import METADATA_KEY, QuantModel
 
-SPEAKER = HELD_OUT_VOICES[0]
-SMALL = ("--holdout", SPEAKER, "--per-class", "1")
+CLASSES = {"low": 300, "middle": 800, "high": 2000}  # tones, Hz
+SPEAKERS = ("ann", "bob")
+N_RECORDINGS = 7
+PER_CLASS = 2
+N_TEST = len(CLASSES) * (N_RECORDINGS - PER_CLASS)
+SMALL = ("--holdout", "bob", "--per-class", str(PER_CLASS))
 
 
 def run(*arguments: object, status: int = 0, environment: dict[str, str] | None = None) -> Result:
@@ -34,14 +38,33 @@ def run_json(*arguments: object, status: int = 0) -> Any:
     return json.loads(run(*arguments, "--json", status=status).stdout)
 
 
+def write_tones(folder: Path) -> None:
+    """A user's own data: FOLDER/<class>/<speaker>_<number>.wav."""
+    rng = np.random.default_rng(0)
+    for name, hertz in CLASSES.items():
+        (folder / name).mkdir(parents=True)
+        for speaker, ratio in zip(SPEAKERS, (1.0, 1.4), strict=True):
+            for number in range(N_RECORDINGS):
+                time = np.arange(int(rng.integers(1500, 4000))) / 8000
+                tone = np.sin(2 * np.pi * hertz * ratio * (1 + 0.3 * time) * time) * rng.uniform(0.2, 0.8)
+                audio = (tone + rng.normal(0, 0.01, tone.size)).clip(-1, 1) * 32767
+                wavfile.write(folder / name / f"{speaker}_{number}.wav", 8000, audio.astype(np.int16))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model from `fit` to `export`."""
     folder = tmp_path_factory.mktemp("cli")
-    fitted = run_json("fit", "--hidden", 8, "--epochs", 1, "--out", folder / "float.safetensors")
-    assert fitted["params"] == 4 * 8 * (16 + 8 + 1) + 10 * (8 + 1)
+    write_tones(folder / "tones")
+    options = ("--holdout", "bob", "--hidden", 8, "--epochs", 6, "--out", folder / "float.safetensors")
+    fitted = run_json("fit", "--data", folder / "tones", *options)
+    assert fitted["params"] == 4 * 8 * (16 + 8 + 1) + 3 * (8 + 1)
     assert 0 < fitted["error"] < 1 and fitted["op_reduction"] > 1
-    quantized = run_json("quantize", "--model", folder / "float.safetensors", "--out", folder / "model.safetensors")
+    quantized = run_json(
+        "quantize",
+        *("--model", folder / "float.safetensors", "--data", folder / "tones"),
+        *("--out", folder / "model.safetensors"),
+    )
     assert {row["name"] for row in quantized["formats"]} >= {"layer0.x", "layer0.weight_hh", "layer0.c"}
     built = run_json("export", "--model", folder / "model.safetensors", "--out", folder / "build")
     assert sum(built["ram"].values()) == built["ram_bytes"] > built["arena_bytes"] > 0
@@ -59,18 +82,22 @@ def port(folder: Path) -> Iterator[str]:
     assert run_json("stop", "--port", port)["stopped"] == []
 
 
+def on_data(folder: Path) -> tuple[object, ...]:
+    return ("--model", folder / "model.safetensors", "--data", folder / "tones", *SMALL)
+
+
 def on_device(folder: Path, port: str) -> tuple[object, ...]:
-    return ("--model", folder / "model.safetensors", "--target", port, *SMALL)
+    return (*on_data(folder), "--target", port)
 
 
 def test_train_changes_what_evaluate_sees(folder: Path, port: str) -> None:
     before = run_json("evaluate", *on_device(folder, port))
     trained = run_json("train", *on_device(folder, port), "--rollback", "never", "--learning-rate", 0.5)
     after = run_json("evaluate", *on_device(folder, port))
-    assert trained["steps"] == 10
+    assert trained["steps"] == len(CLASSES) * PER_CLASS
     assert trained["op_reduction"] > 1
     assert (trained["error_before"], trained["error_after"]) == (before["error"], after["error"])
-    assert before["samples"] == after["samples"] > 50
+    assert before["samples"] == after["samples"] == N_TEST
 
 
 def test_rollback_brings_the_old_weights_back(folder: Path, port: str) -> None:
@@ -84,11 +111,11 @@ def test_rollback_brings_the_old_weights_back(folder: Path, port: str) -> None:
 def test_compare_finds_no_difference_and_restores_the_weights(folder: Path, port: str) -> None:
     before = run_json("evaluate", *on_device(folder, port))["error"]
     compared = run_json("compare", *on_device(folder, port))
-    assert compared["steps"] == 10
+    assert compared["steps"] == len(CLASSES) * PER_CLASS
     assert compared["words_different"] == 0 and compared["first_difference"] is None
     model = QuantModel.load(folder / "model.safetensors")
     weights = sum(tensor.size for tensor in model.tensors().values())
-    assert compared["words_compared"] > 10 * weights
+    assert compared["words_compared"] > compared["steps"] * weights
     assert 0 < compared["float_error"] < 0.2
     assert run_json("evaluate", *on_device(folder, port))["error"] == before
 
@@ -107,8 +134,7 @@ def test_compare_names_a_flipped_bit(folder: Path, port: str) -> None:
 
 
 def test_without_a_target_the_running_emulator_is_taken(folder: Path, port: str) -> None:
-    arguments = ("--model", folder / "model.safetensors", *SMALL)
-    assert run_json("evaluate", *arguments)["samples"] > 50
+    assert run_json("evaluate", *on_data(folder))["samples"] == N_TEST
 
 
 def test_a_model_that_is_not_the_firmwares_is_refused(folder: Path, port: str, tmp_path: Path) -> None:
@@ -116,7 +142,17 @@ def test_a_model_that_is_not_the_firmwares_is_refused(folder: Path, port: str, t
     tensors = {name: tensor.copy() for name, tensor in model.tensors().items()}
     tensors["readout.bias"][0] += 1
     model.with_tensors(tensors).save(tmp_path / "other.safetensors")
-    message = run("evaluate", "--model", tmp_path / "other.safetensors", "--target", port, *SMALL, status=2).stderr
+    message = run(
+        "evaluate",
+        "--model",
+        tmp_path / "other.safetensors",
+        "--data",
+        folder / "tones",
+        *SMALL,
+        "--target",
+        port,
+        status=2,
+    ).stderr
     assert model.hash().hex() in message
 
 
@@ -139,8 +175,9 @@ def test_every_command_explains_itself() -> None:
         assert len(text.splitlines()) >= 5
 
 
+QEMU = ("--model", "{model}", "--data", "{tones}", "--target", "qemu:mps2-an386")
 BAD = [
-    (("quantize", "--model", "{tmp}/none.safetensors"), "there is no"),
+    (("quantize", "--model", "{tmp}/none.safetensors"), "none.safetensors"),
     (("quantize", "--model", "{tmp}/broken.safetensors"), "whole"),
     (("quantize", "--model", "{tmp}/nan.safetensors"), "nan"),
     (("export", "--model", "{float}"), "deltatrain quantize"),
@@ -149,13 +186,13 @@ BAD = [
     (("fit", "--data", "fsdd", "--data-dir", "{tmp}/nowhere"), "fsdd"),
     (("fit", "--holdout", "nobody"), "nobody"),
     (("fit", "--theta", "-1"), "theta"),
-    (("evaluate", "--model", "{model}", "--target", "socket://127.0.0.1:1", *SMALL), "127.0.0.1"),
-    (("train", "--model", "{model}", "--target", "qemu:mps2-an386"), "--holdout"),
-    (("train", "--model", "{model}", "--target", "qemu:mps2-an386", "--per-class", "999", *SMALL[:2]), "999"),
-    (("compare", "--model", "{model}", "--target", "qemu:mps2-an386", *SMALL, "--clip", "0"), "clip"),
-    (("compare", "--model", "{model}", "--target", "qemu:mps2-an386", *SMALL, "--learning-rate", "nan"), "rate"),
-    (("compare", "--model", "{model}", "--target", "qemu:mps2-an386", *SMALL, "--theta-h", "9"), "theta_h"),
-    (("compare", "--model", "{model}", "--target", "qemu:mps2-an386", *SMALL, "--flip", "a:b:c"), "--flip"),
+    (("evaluate", "--model", "{model}", "--data", "{tones}", *SMALL, "--target", "socket://127.0.0.1:1"), "127.0.0.1"),
+    (("train", *QEMU), "--holdout"),
+    (("train", *QEMU, "--per-class", "999", *SMALL[:2]), "999"),
+    (("compare", *QEMU, *SMALL, "--clip", "0"), "clip"),
+    (("compare", *QEMU, *SMALL, "--learning-rate", "nan"), "rate"),
+    (("compare", *QEMU, *SMALL, "--theta-h", "9"), "theta_h"),
+    (("compare", *QEMU, *SMALL, "--flip", "a:b:c"), "--flip"),
     (("flash", "--elf", "{tmp}/none.elf"), "none.elf"),
     (("demo", "--holdout", "nobody"), "nobody"),
     (("demo", "--data", "nothing"), "nothing"),
@@ -171,6 +208,7 @@ def test_bad_input_ends_in_one_clear_line(
     tensors["layer0.weight_hh"][2, 3] = np.nan
     save_file(tensors, str(tmp_path / "nan.safetensors"), metadata={METADATA_KEY: _description(folder)})
     names = {"tmp": tmp_path, "float": folder / "float.safetensors", "model": folder / "model.safetensors"}
+    names["tones"] = folder / "tones"
     result = run(*(a.format(**names) for a in arguments), status=2, environment={"DELTATRAIN_DATA": ""})
     assert expected in result.stderr
     assert "Traceback" not in result.output
