@@ -8,6 +8,7 @@ from deltatrain import __version__
 from deltatrain.cli.board import boards, flash, stop
 from deltatrain.cli.demo import demo
 from deltatrain.cli.model import export, fit, quantize
+from deltatrain.cli.study import study
 from deltatrain.cli.terminal import Group
 from deltatrain.cli.train import compare, evaluate, train
 
@@ -35,5 +36,5 @@ def main() -> None:
     """
 
 
-for command in (demo, fit, quantize, export, flash, stop, train, evaluate, compare, boards):
+for command in (demo, fit, quantize, export, flash, stop, train, evaluate, compare, boards, study):
     main.add_command(command)

@@ -23,6 +23,10 @@ EXIT_INTERRUPTED = 130
 class Group(click.Group):
     """Commands whose expected errors end in one line and an exit status, never in a traceback."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the work, not of the alphabet."""
+        return list(self.commands)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)

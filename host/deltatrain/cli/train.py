@@ -103,7 +103,7 @@ def train(
         device = session.device
         names = list(job.model.tensors())
         old = {name: device.tensor(name) for name in names}
-        settings.apply(device, device.hello().step)
+        settings.apply(device, device.config().step)
         with terminal.bar("errors before") as progress:
             before = evaluate_engine(device, job.test.items, job.model.n_classes, progress)
         with terminal.bar("training on the device") as progress:
