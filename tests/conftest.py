@@ -70,7 +70,7 @@ def integer_model(
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_integer_model() -> Callable[..., QuantModel]:
     """Make models of any dimensions, of integers alone; see `integer_model`."""
     return integer_model

@@ -67,6 +67,7 @@ void *memset(void *to, int value, size_t n)
     const uint8_t byte = (uint8_t)value;
     for (; n != 0 && ((uintptr_t)out & 3u) != 0; n--) {
         *out++ = byte;
+        NO_IDIOM();
     }
     word_t *out_word = (word_t *)(void *)out;
     const uint32_t word = byte * 0x01010101u;

@@ -328,12 +328,11 @@ class Device:
         while data:
             for body in self._decoder.push(data):
                 head = protocol.unpack("dt_reply_t", body)
-                answered = head.command & ~protocol.REPLY_FLAG
-                if answered == command and head.sequence == sequence:
+                if (head.command, head.sequence) == (command | protocol.REPLY_FLAG, sequence):
                     return int(head.status), body[protocol.HEADER_BYTES :]
-                if answered == _CMD["DT_CMD_NONE"]:
+                if head.command == _CMD["DT_CMD_NONE"] | protocol.REPLY_FLAG:
                     return None  # our frame did not arrive whole
-                # Else an answer to a command that was sent twice: it has been taken already.
+                # Else a line that echoes, or an answer to what was sent twice and has been taken already.
             if self._decoder.damaged != damaged:
                 return None
             left = deadline - time.monotonic()

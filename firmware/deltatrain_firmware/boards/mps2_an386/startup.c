@@ -12,9 +12,19 @@
 #define SCB_SHCSR REG(0xE000ED24u)
 #define SCB_CPACR REG(0xE000ED88u)
 
+#define MPU_CTRL REG(0xE000ED94u)
+#define MPU_RNR REG(0xE000ED98u)
+#define MPU_RBAR REG(0xE000ED9Cu)
+#define MPU_RASR REG(0xE000EDA0u)
+
 #define AIRCR_RESET 0x05FA0004u          /* the key, and SYSRESETREQ */
 #define SHCSR_ENABLE_FAULTS 0x00070000u  /* memory management, bus and usage faults apart from the hard fault */
 #define CPACR_FPU 0x00F00000u            /* full access to coprocessors 10 and 11 */
+
+/* Below the stack this board has reserved addresses that swallow writes: 256 MiB there are made to fault. */
+#define GUARD_BASE 0x10000000u
+#define RASR_NO_ACCESS_256_MIB (1u << 28 | 27u << 1 | 1u)
+#define MPU_ENABLE_WITH_DEFAULT_MAP 0x5u
 
 #define FAULT_KEPT 0x464C5421u
 #define FRAME_BYTES 32u                  /* r0-r3, r12, lr, pc, xpsr, as the processor stacks them */
@@ -95,6 +105,14 @@ uint16_t dt_board_fault(uint32_t *address)
     return kind;
 }
 
+static void guard_stack(void)
+{
+    MPU_RNR = 0;
+    MPU_RBAR = GUARD_BASE;
+    MPU_RASR = RASR_NO_ACCESS_256_MIB;
+    MPU_CTRL = MPU_ENABLE_WITH_DEFAULT_MAP;
+}
+
 /* Without a stack frame of its own: it paints the whole stack but the words in use. */
 static void paint_stack(void)
 {
@@ -109,6 +127,7 @@ void dt_reset(void)
 {
     SCB_CPACR |= CPACR_FPU;
     SCB_SHCSR |= SHCSR_ENABLE_FAULTS;
+    guard_stack();
     __asm__ volatile("dsb\n isb" ::: "memory");
     paint_stack();
     const volatile uint32_t *from = dt_data_load;
