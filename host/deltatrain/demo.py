@@ -17,11 +17,10 @@ from deltatrain.datasets.digits import HELD_OUT_VOICES
 from deltatrain.errors import InputError
 from deltatrain.fixed import FixedNetwork
 from deltatrain.model import FloatModel
-from deltatrain.personal import Personal, calibration_items, personal, pretrained_on
+from deltatrain.personal import CALIBRATION_ITEMS, KNOWN_TEST_ITEMS, personal, pretrained_on, pretraining_items
 from deltatrain.pretrain import Epoch, FitConfig, fit
 from deltatrain.pretrain import evaluate as evaluate_float
-from deltatrain.quant_model import QuantModel
-from deltatrain.quantize import TensorFormat, quantize
+from deltatrain.quantize import quantize
 from deltatrain.session import opened
 from deltatrain.story import Story
 from deltatrain.training import Progress, Settings, evaluate, samples_of
@@ -84,7 +83,8 @@ def run(config: DemoConfig, reporter: Reporter) -> Story:
     with part("pre-training"):
         float_model, pretrained_here = _float_model(config, data, speaker, reporter)
     with part("quantising"):
-        model, formats = quantise_on(float_model, data)
+        calibration = pretraining_items(data, float_model, CALIBRATION_ITEMS)
+        model, formats = quantize(float_model, [data.features[i] for i in calibration])
         settings = Settings.of(
             model,
             learning_rate=config.learning_rate,
@@ -95,7 +95,8 @@ def run(config: DemoConfig, reporter: Reporter) -> Story:
         )
         config.out.mkdir(parents=True, exist_ok=True)
         model.save(config.out / "model.safetensors")
-        train, test, known = (samples_of(model, data, part) for part in (split.train, split.test, split.known))
+        known_items = pretraining_items(data, model, KNOWN_TEST_ITEMS)
+        train, test, known = (samples_of(model, data, part) for part in (split.train, split.test, known_items))
 
     with opened(config.target, model, config.out, reporter.say) as session:
         device = session.device
@@ -147,12 +148,6 @@ def run(config: DemoConfig, reporter: Reporter) -> Story:
     )
 
 
-def quantise_on(model: FloatModel, data: Dataset) -> tuple[QuantModel, tuple[TensorFormat, ...]]:
-    """Quantise with the speakers of the model's own pre-training, where its file names them."""
-    chosen = calibration_items(data, pretrained_on(model))
-    return quantize(model, [data.features[i] for i in chosen])
-
-
 def shipped_model() -> FloatModel:
     """The model that comes with the package, pre-trained on the known voices of `digits`."""
     with resources.as_file(resources.files("deltatrain") / "models" / SHIPPED_MODEL) as path:
@@ -196,6 +191,3 @@ def epochs_shown(progress: Progress, epochs: int) -> Callable[[Epoch], None]:
         progress(epoch.epoch, epochs, beside)
 
     return show
-
-
-__all__ = ["DemoConfig", "Personal", "Reporter", "epochs_shown", "quantise_on", "run", "shipped_model"]

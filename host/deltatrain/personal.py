@@ -29,14 +29,11 @@ class Personal:
         In the order of training: one shuffled pass after the other.
     test : ndarray, int64
         The speaker's other utterances.
-    known : ndarray, int64
-        Utterances of other speakers, to see what is forgotten.
     """
 
     speaker: str
     train: IntArray
     test: IntArray
-    known: IntArray
 
 
 def personal(dataset: Dataset, speaker: str | None, *, per_class: int, epochs: int, seed: int) -> Personal:
@@ -52,8 +49,7 @@ def personal(dataset: Dataset, speaker: str | None, *, per_class: int, epochs: i
     first, test = personal_split(dataset, speaker, per_class, seed)
     rng = np.random.Generator(np.random.PCG64([seed, 1]))
     passes = [first, *(rng.permutation(first) for _ in range(epochs - 1))]
-    others = np.flatnonzero([name != speaker for name in dataset.speakers])
-    return Personal(speaker, np.concatenate(passes), test, spread(others, KNOWN_TEST_ITEMS))
+    return Personal(speaker, np.concatenate(passes), test)
 
 
 def spread(items: IntArray, count: int) -> IntArray:
@@ -63,16 +59,20 @@ def spread(items: IntArray, count: int) -> IntArray:
     return items[np.linspace(0, len(items) - 1, count).astype(np.int64)]
 
 
-def calibration_items(dataset: Dataset, speakers: list[str] | None) -> IntArray:
-    """Utterances to choose formats by: of the given speakers (all when None), evenly spread."""
+def pretraining_items(dataset: Dataset, model: FloatModel | QuantModel, count: int) -> IntArray:
+    """At most `count` utterances of the speakers that a model was pre-trained on, evenly spread over them.
+
+    Of all speakers where the model's file does not name them. InputError when the data set has none of them.
+    """
+    speakers = pretrained_on(model)
     chosen = [speakers is None or name in speakers for name in dataset.speakers]
     items = np.flatnonzero(chosen).astype(np.int64)
     if not len(items):
         raise InputError(
             f"data set {dataset.name} has none of the speakers that the model was pre-trained on; "
-            "calibrate with the data of `fit`"
+            "name the data that `fit` was given"
         )
-    return spread(items, CALIBRATION_ITEMS)
+    return spread(items, count)
 
 
 def pretrained_on(model: FloatModel | QuantModel) -> list[str] | None:

@@ -24,7 +24,7 @@ from deltatrain.datasets import Dataset, index_split, pretrain_split
 from deltatrain.datasets.digits import HELD_OUT_VOICES, TEST_INDICES
 from deltatrain.demo import DEFAULT_THETA, epochs_shown
 from deltatrain.model import FloatModel
-from deltatrain.personal import calibration_items, pretrained_on
+from deltatrain.personal import CALIBRATION_ITEMS, pretraining_items
 from deltatrain.pretrain import FitConfig
 from deltatrain.pretrain import fit as pretrain
 from deltatrain.quant_model import QuantModel
@@ -174,7 +174,7 @@ def quantize(
     """
     float_model = FloatModel.load(model)
     dataset = datasets.load(data, data_dir, float_model.features)
-    chosen = calibration_items(dataset, pretrained_on(float_model))
+    chosen = pretraining_items(dataset, float_model, CALIBRATION_ITEMS)
     quantized, formats = quantize_model(
         float_model,
         [dataset.features[i] for i in chosen],
