@@ -14,7 +14,8 @@ from safetensors.numpy import load_file, save_file
 from scipy.io import wavfile
 
 from deltatrain.cli import main
-from deltatrain.quant_model import METADATA_KEY, QuantModel
+from deltatrain.model_file import METADATA_KEY
+from deltatrain.quant_model import QuantModel
 
 CLASSES = {"low": 300, "middle": 800, "high": 2000}  # tones, Hz
 SPEAKERS = ("ann", "bob")

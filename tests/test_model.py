@@ -12,7 +12,8 @@ from safetensors.numpy import load_file, save_file
 
 from deltatrain.errors import ModelError
 from deltatrain.features import FeatureConfig
-from deltatrain.model import METADATA_KEY, N_ACCUMULATORS, N_GATES, FloatModel, LayerWeights
+from deltatrain.model import N_ACCUMULATORS, N_GATES, FloatModel, LayerWeights
+from deltatrain.model_file import METADATA_KEY
 
 CELLS = ("rnn", "gru", "lstm")
 

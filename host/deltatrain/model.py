@@ -6,7 +6,6 @@ one JSON object under the metadata key `deltatrain`.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,15 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from deltatrain import model_file
 from deltatrain.errors import InputError, ModelError
 from deltatrain.features import FeatureConfig
 from deltatrain.reference import CELLS, READOUT_KINDS, Array, Network, Readout
-
-METADATA_KEY = "deltatrain"
-FILE_KIND = "float"
 
 N_GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 """Gates of a cell, G: rows of its weight matrices over H."""
@@ -120,9 +115,7 @@ class FloatModel:
         if not self.layers:
             raise ModelError("a model needs at least one layer; this one has none")
         if self.readout not in READOUT_KINDS:
-            raise ModelError(
-                f"readout {self.readout!r} is unknown; it must be one of {', '.join(READOUT_KINDS)}"
-            )
+            raise ModelError(f"readout {self.readout!r} is unknown; it must be one of {', '.join(READOUT_KINDS)}")
         if self.max_steps < 1:
             raise ModelError(f"max_steps is {self.max_steps}; it must be at least 1")
         shapes: dict[str, tuple[int, ...]] = {}
@@ -136,9 +129,7 @@ class FloatModel:
                     raise ModelError(f"{name}.{key} is {theta}; a threshold is a finite number of at least 0")
             for key in ("weight_ih", "weight_hh"):
                 if getattr(layer, key).ndim != 2:
-                    raise ModelError(
-                        f"{name}.{key} has shape {getattr(layer, key).shape}; it must have two axes"
-                    )
+                    raise ModelError(f"{name}.{key} has shape {getattr(layer, key).shape}; it must have two axes")
             h = layer.n_hidden
             rows = N_GATES[layer.cell] * h
             shapes[f"{name}.weight_ih"] = (rows, layer.n_in if n_in is None else n_in)
@@ -149,9 +140,7 @@ class FloatModel:
         shapes["readout.bias"] = (len(self.class_names),)
         for name, tensor in self.tensors().items():
             if tensor.shape != shapes[name] or tensor.size == 0:
-                raise ModelError(
-                    f"{name} has shape {tensor.shape}; the rest of the model needs {shapes[name]}"
-                )
+                raise ModelError(f"{name} has shape {tensor.shape}; the rest of the model needs {shapes[name]}")
             if not np.isfinite(tensor).all():
                 where = [int(i) for i in np.argwhere(~np.isfinite(tensor))[0]]
                 raise ModelError(f"{name}{where} is {tensor[tuple(where)]}; every weight must be finite")
@@ -207,9 +196,7 @@ class FloatModel:
         """A float64 reference network with a copy of these weights; `beta` weighs its L1 regulariser."""
         layers = []
         for weights in self.layers:
-            layer = CELLS[weights.cell](
-                weights.n_in, weights.n_hidden, weights.theta_x, weights.theta_h, beta=beta
-            )
+            layer = CELLS[weights.cell](weights.n_in, weights.n_hidden, weights.theta_x, weights.theta_h, beta=beta)
             bias_ih, bias_hh = weights.torch_biases()
             layer.params = {
                 "weight_ih": weights.weight_ih,
@@ -229,9 +216,7 @@ class FloatModel:
             params = layer.params
             tensors[f"layer{index}.weight_ih"] = params["weight_ih"].copy()
             tensors[f"layer{index}.weight_hh"] = params["weight_hh"].copy()
-            tensors[f"layer{index}.bias"] = LayerWeights.join_biases(
-                layer.cell, params["bias_ih"], params["bias_hh"]
-            )
+            tensors[f"layer{index}.bias"] = LayerWeights.join_biases(layer.cell, params["bias_ih"], params["bias_hh"])
         if network.readout is None:
             raise ModelError("this network has no readout, a model has one; give the network a Readout")
         tensors["readout.weight"] = network.readout.params["weight"].copy()
@@ -241,7 +226,6 @@ class FloatModel:
     def save(self, path: str | Path) -> None:
         """Write the file; `load` gives back an equal model, and equal models give equal bytes."""
         description = {
-            "kind": FILE_KIND,
             "layers": [{"cell": x.cell, "theta_x": x.theta_x, "theta_h": x.theta_h} for x in self.layers],
             "readout": self.readout,
             "class_names": list(self.class_names),
@@ -249,12 +233,8 @@ class FloatModel:
             "max_steps": self.max_steps,
             "provenance": self.provenance,
         }
-        tensors = {name: np.ascontiguousarray(value, np.float64) for name, value in self.tensors().items()}
-        metadata = {METADATA_KEY: json.dumps(description, sort_keys=True, allow_nan=False)}
-        try:
-            save_file(tensors, str(path), metadata=metadata)
-        except (OSError, SafetensorError) as error:
-            raise ModelError(f"cannot write the model to {path} ({error}); is the folder there?") from error
+        tensors = {name: value.astype(np.float64) for name, value in self.tensors().items()}
+        model_file.write(Path(path), model_file.FLOAT, description, tensors)
 
     @staticmethod
     def load(path: str | Path) -> FloatModel:
@@ -265,7 +245,7 @@ class FloatModel:
         ModelError
             If the file is absent, truncated, foreign or inconsistent.
         """
-        description, tensors = _read(Path(path))
+        description, tensors = model_file.read(Path(path), model_file.FLOAT)
         try:
             layers = tuple(
                 LayerWeights(
@@ -297,28 +277,6 @@ class FloatModel:
         if extra := sorted(set(tensors) - set(model.tensors())):
             raise ModelError(f"{path} holds tensors that its description does not name: {', '.join(extra)}")
         return model
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Description and tensors of a deltatrain float model file."""
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except FileNotFoundError as error:
-        raise ModelError(f"there is no model file {path}; make one with `deltatrain fit`") from error
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is not a whole .safetensors file ({error}); make it anew") from error
-    try:
-        description = json.loads(metadata[METADATA_KEY])
-    except (KeyError, ValueError) as error:
-        raise ModelError(f"{path} holds no deltatrain model: its description is missing or broken") from error
-    kind = description.get("kind") if isinstance(description, dict) else None
-    if kind != FILE_KIND:
-        raise ModelError(
-            f"{path} is a {kind or 'foreign'} model, not a float one; make one with `deltatrain fit`"
-        )
-    return description, tensors
 
 
 def _take(tensors: Mapping[str, Any], name: str) -> Array:

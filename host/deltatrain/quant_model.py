@@ -13,16 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from deltatrain.errors import ModelError
+from deltatrain import model_file
+from deltatrain.errors import InputError, ModelError
 from deltatrain.features import FeatureConfig
+from deltatrain.model import N_ACCUMULATORS, N_GATES
 from deltatrain.scale import Scale
-
-METADATA_KEY = "deltatrain"
-FILE_KIND = "quantised"
-N_GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
 Int16 = NDArray[np.int16]
 Int32 = NDArray[np.int32]
@@ -113,40 +109,21 @@ class QuantModel:
     def save(self, path: Path) -> None:
         """Write the file; `load` gives back an equal model."""
         description = {
-            "kind": FILE_KIND,
             **self._arithmetic(),
             "class_names": list(self.class_names),
             "features": self.features.to_dict(),
             "provenance": self.provenance,
         }
-        # safetensors writes an array's memory as it lies, so it must lie in C order.
-        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in self.tensors().items()}
-        save_file(tensors, str(path), metadata={METADATA_KEY: json.dumps(description, sort_keys=True)})
+        model_file.write(path, model_file.QUANTISED, description, self.tensors())
 
     @staticmethod
     def load(path: Path) -> QuantModel:
         """Read a quantised model; ModelError when the file is absent, truncated, foreign or inconsistent."""
-        try:
-            with safe_open(str(path), framework="numpy") as file:
-                description = json.loads((file.metadata() or {})[METADATA_KEY])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except FileNotFoundError as error:
-            raise ModelError(f"there is no model file {path}; make one with `deltatrain quantize`") from error
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{path} is not a whole .safetensors file ({error}); make it anew") from error
-        except (KeyError, json.JSONDecodeError) as error:
-            raise ModelError(f"{path} holds no deltatrain model: its description is missing") from error
-        if description.get("kind") != FILE_KIND:
-            raise ModelError(
-                f"{path} is a {description.get('kind', 'foreign')} model, not a quantised one; "
-                "run `deltatrain quantize` on it first"
-            )
+        description, tensors = model_file.read(path, model_file.QUANTISED)
         try:
             model = _from_description(description, tensors)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"{path}: the description does not fit this version ({error!r}); make it anew"
-            ) from error
+        except (KeyError, TypeError, ValueError, InputError) as error:
+            raise ModelError(f"{path}: the description does not fit this version ({error!r}); make it anew") from error
         _check(model, path)
         return model
 
@@ -199,7 +176,7 @@ def _check(model: QuantModel, path: Path) -> None:
     expected: dict[str, tuple[tuple[int, ...], type]] = {}
     for i, layer in enumerate(model.layers):
         width = N_GATES[layer.cell] * layer.n_hidden
-        accumulators = (4 if layer.cell == "gru" else N_GATES[layer.cell]) * layer.n_hidden
+        accumulators = N_ACCUMULATORS[layer.cell] * layer.n_hidden
         expected[f"layer{i}.weight"] = ((layer.n_in + layer.n_hidden, width), np.int16)
         expected[f"layer{i}.bias"] = ((accumulators,), np.int32)
     n_classes = len(model.class_names)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from deltatrain.datasets import Dataset
 from deltatrain.errors import InputError
-from deltatrain.quant_model import N_GATES, QuantModel
+from deltatrain.model import N_GATES
+from deltatrain.quant_model import QuantModel
 from deltatrain.quantize import H_FRAC_BITS, quantize_features, quantize_threshold
 from deltatrain.scale import Scale
 
@@ -102,14 +103,10 @@ class Settings:
             raise InputError(f"the clip is {clip}; it must be above 0")
         return Settings(
             learning_rate=(
-                model.learning_rate
-                if learning_rate is None
-                else Scale.from_float(learning_rate, "learning rate")
+                model.learning_rate if learning_rate is None else Scale.from_float(learning_rate, "learning rate")
             ),
             clip=model.clip if clip is None else Scale.from_float(clip, "clip"),
-            theta_x=layer.theta_x
-            if theta_x is None
-            else quantize_threshold(theta_x, layer.x_frac_bits, "theta_x"),
+            theta_x=layer.theta_x if theta_x is None else quantize_threshold(theta_x, layer.x_frac_bits, "theta_x"),
             theta_h=layer.theta_h if theta_h is None else quantize_threshold(theta_h, H_FRAC_BITS, "theta_h"),
             seed=seed,
         )
@@ -172,9 +169,7 @@ class Evaluation:
         return matrix
 
 
-def evaluate(
-    engine: Engine, samples: Sequence[Sample], n_classes: int, progress: Progress | None = None
-) -> Evaluation:
+def evaluate(engine: Engine, samples: Sequence[Sample], n_classes: int, progress: Progress | None = None) -> Evaluation:
     """Classify each sample; the weights stay as they are."""
     if not samples:
         raise InputError("there are no samples to evaluate on; choose another speaker or fewer for training")
