@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ from scipy.io import wavfile
 from deltatrain.cli import main
 from deltatrain.model_file import METADATA_KEY
 from deltatrain.quant_model import QuantModel
+from deltatrain_codegen.memory import resized
 
 CLASSES = {"low": 300, "middle": 800, "high": 2000}  # tones, Hz
 SPEAKERS = ("ann", "bob")
@@ -232,3 +237,44 @@ def test_no_compiler_is_told_before_anything_is_built(folder: Path, tmp_path: Pa
     )
     assert "gcc-arm-none-eabi" in result.stderr
     assert not (tmp_path / "build" / "firmware.elf").exists()
+
+
+def test_a_model_too_large_for_the_board_is_told_before_anything_is_built(folder: Path, tmp_path: Path) -> None:
+    model = QuantModel.load(folder / "model.safetensors")
+    resized(model, n_hidden=1000).save(tmp_path / "large.safetensors")
+    out = tmp_path / "build"
+    result = run("export", "--model", tmp_path / "large.safetensors", "--out", out, status=2)
+    assert "bytes of RAM" in result.stderr and "hidden units" in result.stderr
+    assert not out.exists()
+
+
+def test_interrupt_leaves_no_emulator_behind(folder: Path) -> None:
+    arguments = ("evaluate", *on_data(folder), "--target", "qemu:mps2-an386")
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from deltatrain.cli import main; main()", *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not emulators_of(process.pid):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    started = emulators_of(process.pid)
+    process.send_signal(signal.SIGINT)
+    _, words = process.communicate(timeout=30)
+    assert process.returncode == 130, words
+    assert "Traceback" not in words
+    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
+
+
+def emulators_of(parent: int) -> list[int]:
+    """Processes of QEMU that a process has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+        except OSError:
+            continue  # it has just ended
+        if name.startswith("qemu-system") and int(rest.split()[1]) == parent:
+            found.append(int(stat.parent.name))
+    return found
