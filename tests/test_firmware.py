@@ -47,6 +47,7 @@ SPEECH = {"n_in": 16, "n_hidden": 64, "max_steps": 64, "class_names": tuple("012
 @pytest.fixture(autouse=True)
 def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Locks and background emulators of this test only."""
+    (tmp_path / "state").mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "state"))
 
 
@@ -447,6 +448,17 @@ def test_a_background_emulator_that_fails_leaves_nothing(board: Board, elf: Path
     with pytest.raises(DeviceError, match="nonsense"):
         start_background(board, elf, extra=["-nonsense"])
     assert running() == [] and not list(state_dir().glob("emulator-*"))
+
+
+def test_the_state_folder_is_one_that_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert state_dir() == tmp_path / "state" / "deltatrain"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "only-made-at-log-in"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert state_dir() == tmp_path / "cache" / "deltatrain" and state_dir().is_dir()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(DeviceError, match="XDG_RUNTIME_DIR"):
+        state_dir()
 
 
 # ---- targets by name

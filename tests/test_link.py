@@ -25,7 +25,7 @@ from deltatrain.scale import Scale
 from deltatrain_core import CoreNetwork, StepResult
 
 TRAINED = ("layer0.weight", "layer0.bias", "readout.weight", "readout.bias")
-LARGER = {"n_in": 16, "n_hidden": 24, "max_steps": 40}
+LARGER = {"n_in": 16, "n_hidden": 24, "max_steps": 64}
 SETTINGS: dict[str, Any] = {
     "learning_rate": Scale.from_float(0.1, "learning rate"),
     "clip": Scale.from_float(1.5, "clip"),
@@ -187,6 +187,27 @@ def test_what_the_device_refuses_is_told_in_words(device: Device, call: Callable
         call(device)
     assert caught.value.status == status and protocol.status_text(status) in str(caught.value)
     device.begin()  # the session goes on
+
+
+def test_what_would_not_fit_a_reply_is_refused(
+    native_device: Any, make_integer_model: Callable[..., QuantModel]
+) -> None:
+    model = make_integer_model(**LARGER)
+    too_large = protocol.constant("DT_ERR_REPLY_SIZE")
+    with Device.open(native_device(model).url) as device:
+        fits = (device.info.max_payload - protocol.size_of("dt_tensor_reply_t")) // 2
+        assert len(device._read_part(0, 5, fits)) == 2 * fits
+        with pytest.raises(RefusedError) as caught:
+            device._read_part(0, 5, fits + 1)
+        assert caught.value.status == too_large
+        # Frames of 32 bytes, hidden states of 48: more of the former fit.
+        device.begin()
+        n_frames = (device.info.max_payload - protocol.size_of("dt_frames_reply_t")) // 48 + 1
+        head = protocol.pack("dt_frames_t", n_frames=n_frames, want_hidden=1)
+        with pytest.raises(RefusedError) as caught:
+            device._effect("DT_CMD_FRAMES", head + bytes(32 * n_frames))
+        assert caught.value.status == too_large
+        assert len(device.push(np.zeros((64, 16), np.int16))) == 64  # none of those was taken; the client splits
 
 
 # ---- lines that fail

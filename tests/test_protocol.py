@@ -222,6 +222,15 @@ def test_c_and_python_understand_the_same_bytes(c_frame: tuple[FFI, Any], parts:
     assert sum(isinstance(body, int) for body in in_c) == decoder.damaged
 
 
+def test_a_group_that_ends_early_is_damage(c_frame: tuple[FFI, Any]) -> None:
+    """Its CRC is right, but its COBS code promises more than came."""
+    frame = bytearray(encode(b"\x11" * 8))
+    assert frame[1] == 8 + protocol.CRC_BYTES + 1, "one group"
+    frame[1] += 1
+    assert _c_decode(c_frame, bytes(frame), 256) == [STATUS["DT_ERR_FRAME"]]
+    assert Decoder().push(bytes(frame)) == []
+
+
 def test_the_c_decoder_refuses_what_is_too_long(c_frame: tuple[FFI, Any]) -> None:
     data = encode(bytes(100)) + encode(b"body")
     assert _c_decode(c_frame, data, 103) == [STATUS["DT_ERR_OVERSIZE"], b"body"]

@@ -9,10 +9,14 @@ from deltatrain.errors import DeviceError
 
 
 def state_dir() -> Path:
-    """The folder of what is known about running emulators; made when missing."""
+    """The folder of what is known about running emulators and open lines; made when missing.
+
+    Below XDG_RUNTIME_DIR; where there is no such folder, or none to write to, below XDG_CACHE_HOME or ~/.cache.
+    """
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    folder = Path(runtime or cache) / "deltatrain"
+    if not (runtime and _usable(Path(runtime))):
+        runtime = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    folder = Path(runtime) / "deltatrain"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -21,3 +25,8 @@ def state_dir() -> Path:
             "set XDG_RUNTIME_DIR to a folder that you may write to"
         ) from error
     return folder
+
+
+def _usable(folder: Path) -> bool:
+    """Whether files can be made there: many shells inherit the name of a folder that only a log-in makes."""
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
