@@ -108,9 +108,7 @@ def make_network(
 ) -> reference.Network:
     """A network with O(1) weights, so that no gradient path is negligible."""
     rng = np.random.default_rng(seed)
-    layers = [
-        reference.CELLS[cell](n_in, n_hidden, *thetas, beta=beta) for n_in, n_hidden in pairwise(sizes[:-1])
-    ]
+    layers = [reference.CELLS[cell](n_in, n_hidden, *thetas, beta=beta) for n_in, n_hidden in pairwise(sizes[:-1])]
     network = reference.Network(layers, reference.Readout(sizes[-2], sizes[-1], kind))
     for name, value in network.params.items():
         network.params[name] = rng.normal(0, 0.6, value.shape)
@@ -131,14 +129,10 @@ def assert_close(name: str, got: Array, want: Array, tolerance: float) -> None:
     scale = max(float(np.abs(want).max()), 1e-3)
     worst = np.unravel_index(int(np.abs(got - want).argmax()), got.shape)
     difference = abs(float(got[worst]) - float(want[worst]))
-    assert difference <= tolerance * scale, (
-        f"{name}{list(map(int, worst))}: {got[worst]} against {want[worst]}"
-    )
+    assert difference <= tolerance * scale, f"{name}{list(map(int, worst))}: {got[worst]} against {want[worst]}"
 
 
-def check_by_complex_steps(
-    network: reference.Network, x: Array, target: Array, tolerance: float = 1e-9
-) -> None:
+def check_by_complex_steps(network: reference.Network, x: Array, target: Array, tolerance: float = 1e-9) -> None:
     """Every parameter's and input's gradient against Im f(x + i s) / s with constant masks."""
     assert network.readout is not None
     result = network.loss_and_gradients(x, target)
@@ -169,9 +163,7 @@ def check_by_complex_steps(
 @pytest.mark.parametrize("thetas", THRESHOLDS.values(), ids=THRESHOLDS.keys())
 @pytest.mark.parametrize("sizes", [(3, 4, 3), (3, 4, 2, 3), (2, 3, 2, 3, 4)], ids=["1", "2", "3"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_gradients_against_complex_steps(
-    cell: str, sizes: tuple[int, ...], thetas: tuple[float, float]
-) -> None:
+def test_gradients_against_complex_steps(cell: str, sizes: tuple[int, ...], thetas: tuple[float, float]) -> None:
     rng = np.random.default_rng(1)
     x = rng.normal(size=(7, sizes[0])).cumsum(axis=0)
     network = make_network(cell, sizes, thetas)
@@ -197,9 +189,7 @@ def test_losses_and_regulariser_against_complex_steps(cell: str, kind: str, beta
 def test_smallest_networks_against_complex_steps(cell: str, steps: int, sizes: tuple[int, ...]) -> None:
     rng = np.random.default_rng(3)
     x = rng.normal(size=(steps, sizes[0]))
-    check_by_complex_steps(
-        make_network(cell, sizes, (0.1, 0.05)), x, make_target("last", steps, sizes[-1], rng)
-    )
+    check_by_complex_steps(make_network(cell, sizes, (0.1, 0.05)), x, make_target("last", steps, sizes[-1], rng))
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -384,9 +374,7 @@ def test_the_clip_bounds_the_gradient(cell: str, kind: str) -> None:
         x = rng.normal(size=(steps, 3)).cumsum(axis=0)
         result = network.loss_and_gradients(x, make_target(kind, steps, 4, rng))
         bound = gradient_bound(result, kind)
-        squares = sum(
-            float((result.grads[name] ** 2).sum()) for name in result.grads if "bias_hh" not in name
-        )
+        squares = sum(float((result.grads[name] ** 2).sum()) for name in result.grads if "bias_hh" not in name)
         if cell == "gru":
             squares += float((result.grads["layer0.bias_hh"][10:] ** 2).sum())
         assert bound >= np.sqrt(squares)

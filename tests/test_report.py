@@ -58,9 +58,7 @@ def make_story(
         labels = np.arange(200) % n_classes
         predictions = labels.copy()
         wrong = rng.permutation(200)[: round(error * 200)]
-        predictions[wrong] = (
-            labels[wrong] + 1 + rng.integers(0, min(4, n_classes - 1), len(wrong))
-        ) % n_classes
+        predictions[wrong] = (labels[wrong] + 1 + rng.integers(0, min(4, n_classes - 1), len(wrong))) % n_classes
         return Evaluation(tuple(labels.tolist()), tuple(predictions.tolist()), n_classes)
 
     steps, counts = [], []
@@ -82,9 +80,7 @@ def make_story(
             bound_m=40000, bound_e=-14, saturated_h=0, saturated_c=0, saturated_grad=0,
             saturated_w=int(number == 3), underflow_dm=int(rng.integers(0, 90)),
         )  # fmt: skip
-        steps.append(
-            Step(Sample(np.zeros((frames, 16), np.int16), label, f"{label}_{speaker}_{number}"), result)
-        )
+        steps.append(Step(Sample(np.zeros((frames, 16), np.int16), label, f"{label}_{speaker}_{number}"), result))
         counts.append(int(macs * 5.2 + 400_000))
     ram = {
         "weights": 43_020,
@@ -115,9 +111,7 @@ def make_story(
         known_before=0.0067,
         known_after=0.0933,
         float_after=0.145,
-        comparison=Comparison(
-            tuple(steps), 1_234_567, 0 if difference is None else 3, difference, 0.0031, 0.062
-        ),
+        comparison=Comparison(tuple(steps), 1_234_567, 0 if difference is None else 3, difference, 0.0031, 0.062),
         instructions=tuple(counts) if counted else (),
         size=FirmwareSize(61_440, sum(ram.values()), ram, 100_364),
         n_cut=12,
@@ -198,9 +192,7 @@ def test_ids_are_unique_and_found(written: tuple[Story, str]) -> None:
     page = _Page(written[1])
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    wanted = {(a.get("xlink:href") or "#")[1:] for _, a in page.tags} | set(
-        re.findall(r"url\(#([^)]*)\)", written[1])
-    )
+    wanted = {(a.get("xlink:href") or "#")[1:] for _, a in page.tags} | set(re.findall(r"url\(#([^)]*)\)", written[1]))
     assert wanted - {""} <= set(ids)
 
 

@@ -55,9 +55,7 @@ def text() -> str:
                 SIGMOID_RANGE * SIGMOID_STEPS_PER_UNIT + 1,
                 "",
             )
-            + table(
-                "const uint32_t drnn_exp2_table[DRNN_EXP2_ENTRIES]", exp2_negative_q30, EXP2_STEPS + 1, "u"
-            )
+            + table("const uint32_t drnn_exp2_table[DRNN_EXP2_ENTRIES]", exp2_negative_q30, EXP2_STEPS + 1, "u")
         )
 
 

@@ -81,9 +81,7 @@ class _Tally:
         self.different = 0
         self.first: Difference | None = None
 
-    def add(
-        self, step: int, sample: str, tensor: str, words: Sequence[Words], shape: tuple[int, ...]
-    ) -> None:
+    def add(self, step: int, sample: str, tensor: str, words: Sequence[Words], shape: tuple[int, ...]) -> None:
         self.compared += words[0].size
         first, *others = (w.ravel() for w in words)
         unequal = np.zeros(first.size, bool)

@@ -118,9 +118,7 @@ def quantize(
     """
     layer = _only_layer(model)
     if not calibration:
-        raise InputError(
-            "there is no calibration data; give the recordings that the model was pre-trained on"
-        )
+        raise InputError("there is no calibration data; give the recordings that the model was pre-trained on")
     inputs = [standardise(item, model.features)[: model.max_steps] for item in calibration]
     x = np.concatenate(inputs)
     c_largest = _largest_cell(model, inputs)
@@ -148,9 +146,7 @@ def quantize(
             )
         quantized[name] = np.rint(values * 2.0**bits).astype(np.int64)
     rows.append(
-        TensorFormat(
-            "layer0.c", _q(c_frac_bits, 15), c_frac_bits, c_largest, INT16_MAX / 2**c_frac_bits, 0.0, 0
-        )
+        TensorFormat("layer0.c", _q(c_frac_bits, 15), c_frac_bits, c_largest, INT16_MAX / 2**c_frac_bits, 0.0, 0)
     )
 
     quant_layer = QuantLayer(
@@ -163,9 +159,7 @@ def quantize(
         c_frac_bits=c_frac_bits,
         theta_x=quantize_threshold(layer.theta_x, x_frac_bits, "theta_x"),
         theta_h=quantize_threshold(layer.theta_h, H_FRAC_BITS, "theta_h"),
-        weight=np.concatenate([quantized["layer0.weight_ih"].T, quantized["layer0.weight_hh"].T]).astype(
-            np.int16
-        ),
+        weight=np.concatenate([quantized["layer0.weight_ih"].T, quantized["layer0.weight_hh"].T]).astype(np.int16),
         bias=quantized["layer0.bias"].astype(np.int32),
     )
     quant_model = QuantModel(
@@ -231,8 +225,7 @@ def _frac_bits(largest: float, limit: int, allowed: tuple[int, int], name: str) 
     bits = most if largest == 0 else min(most, math.floor(math.log2(limit / largest)))
     if bits < fewest:
         raise ModelError(
-            f"{name} reaches {largest:g} with its margin, "
-            f"beyond the ±{limit / 2**fewest:g} that the device holds"
+            f"{name} reaches {largest:g} with its margin, beyond the ±{limit / 2**fewest:g} that the device holds"
         )
     return bits
 

@@ -10,7 +10,7 @@ _Static_assert((-1 >> 1) == -1, "right shifts of negative numbers must be arithm
 
 #define DRNN_ONE_Q14 16384
 #define DRNN_ONE_Q28 268435456
-#define DRNN_INT16_MAX 32767       /* ranges are symmetric: -32768 never occurs */
+#define DRNN_INT16_MAX 32767       /* limits of saturation, which is symmetric: no result is -32768 or -2^31 */
 #define DRNN_INT32_MAX 2147483647
 
 /* value / 2^bits, to nearest, halves up; bits in [0, 62], |value| + 2^(bits-1) < 2^63. */
@@ -42,7 +42,7 @@ static inline int32_t drnn_saturate(int64_t value, int32_t limit, uint32_t *satu
     return (int32_t)value;
 }
 
-/* a * b / 2^frac_bits, rounded and saturated to int32: one factor of a carried gradient. |a| < 2^31, |b| <= 2^28. */
+/* a * b / 2^frac_bits, rounded and saturated to int32: one factor of a carried gradient. |a| < 2^31, |b| <= 2^28: 2^59. */
 static inline int32_t drnn_mul_q(int32_t a, int32_t b, int frac_bits, uint32_t *saturated)
 {
     return drnn_saturate(drnn_round_shift((int64_t)a * b, frac_bits), DRNN_INT32_MAX, saturated);
@@ -57,6 +57,19 @@ static inline int drnn_bit_length(uint64_t value)
 static inline uint32_t drnn_magnitude(int32_t value)
 {
     return value < 0 ? 0u - (uint32_t)value : (uint32_t)value;
+}
+
+/* The largest magnitude of values [count]. */
+static inline uint32_t drnn_largest(const int32_t *values, uint32_t count)
+{
+    uint32_t largest = 0;
+    for (uint32_t i = 0; i < count; ++i) {
+        const uint32_t magnitude = drnn_magnitude(values[i]);
+        if (magnitude > largest) {
+            largest = magnitude;
+        }
+    }
+    return largest;
 }
 
 /* Smallest root with root * root >= value; value < 2^62. One bit of the root a round, no division. */

@@ -12,9 +12,9 @@ ARGUMENT_ONE = 2**13  # the argument of σ is Q13
 STEP = ARGUMENT_ONE // STEPS_PER_UNIT
 
 # σ(k / 32) − ½ in Q16
-_TABLE = np.rint(
-    65536 * (1 / (1 + np.exp(-np.arange(RANGE * STEPS_PER_UNIT + 1) / STEPS_PER_UNIT)) - 0.5)
-).astype(np.int64)
+_TABLE = np.rint(65536 * (1 / (1 + np.exp(-np.arange(RANGE * STEPS_PER_UNIT + 1) / STEPS_PER_UNIT)) - 0.5)).astype(
+    np.int64
+)
 
 
 def _above_half_q16(x_q13: Int64) -> Int64:

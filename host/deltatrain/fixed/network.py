@@ -214,9 +214,7 @@ class FixedNetwork:
         """dM_t of every step, as int16 with one exponent for the sample."""
         layer, n = self._layer, self._layer.n_in
         n_hidden = layer.n_hidden
-        d_h = self._multiply(
-            d_logits @ self._readout_weight, 1, self._model.readout_frac_bits - GRAD_GUARD_BITS
-        )
+        d_h = self._multiply(d_logits @ self._readout_weight, 1, self._model.readout_frac_bits - GRAD_GUARD_BITS)
         d_c = np.zeros(n_hidden, np.int64)
         d_v_hat = np.zeros(n_hidden, np.int64)
         dm = np.zeros(4 * n_hidden, np.int64)  # carried: dM_{t+1}, int32
@@ -238,9 +236,7 @@ class FixedNetwork:
             if t > 0:
                 active = step.mask[n:]
                 d_delta = np.zeros(n_hidden, np.int64)
-                d_delta[active] = self._multiply(
-                    self._weight[n:][active] @ stored[t], 1, layer.wh_frac_bits - exponent
-                )
+                d_delta[active] = self._multiply(self._weight[n:][active] @ stored[t], 1, layer.wh_frac_bits - exponent)
                 d_h = np.where(active, self._add(d_v_hat, d_delta), 0)
                 d_v_hat = np.where(active, -d_delta, d_v_hat)
                 self.result.macs_backward += 4 * n_hidden * int(active.sum())
@@ -265,9 +261,7 @@ class FixedNetwork:
         recurrent = 0
         for t, step in enumerate(self._history):
             x_squared, h_squared = int(np.sum(step.delta[:n] ** 2)), int(np.sum(step.delta[n:] ** 2))
-            delta_squared = (
-                x_squared * 4 ** (14 - self._layer.x_frac_bits) + h_squared + (ONE_Q28 if t == 0 else 0)
-            )
+            delta_squared = x_squared * 4 ** (14 - self._layer.x_frac_bits) + h_squared + (ONE_Q28 if t == 0 else 0)
             recurrent += sqrt_ceil(int(np.sum(self._dm[t] ** 2))) * sqrt_ceil(delta_squared)
         readout = sqrt_ceil(int(np.sum(d_logits**2))) * sqrt_ceil(int(np.sum(self._h**2)) + ONE_Q28)
 
@@ -312,9 +306,7 @@ class FixedNetwork:
         shifts[:n] = -(size.e + exponent - layer.x_frac_bits + layer.wx_frac_bits)
         shifts[n:] = -(size.e + exponent - 14 + layer.wh_frac_bits)
         touched = np.any(masks, axis=0, keepdims=True).T
-        self._weight = self._stepped(
-            self._weight, gradient, size.m, shifts, WEIGHT, INT16_LIMIT, changes=touched
-        )
+        self._weight = self._stepped(self._weight, gradient, size.m, shifts, WEIGHT, INT16_LIMIT, changes=touched)
         result.columns_updated = int(touched.sum())
         result.macs_gradient = 4 * layer.n_hidden * int(masks.sum())
         self._bias = self._stepped(
@@ -363,7 +355,6 @@ def stochastic_quotient(products: Int64, shifts: Int64, random: Int64) -> Int64:
         return (product + addend) >> shift
 
     flat = [
-        one(int(p), int(s), int(r))
-        for p, s, r in zip(products.ravel(), shifts.ravel(), random.ravel(), strict=True)
+        one(int(p), int(s), int(r)) for p, s, r in zip(products.ravel(), shifts.ravel(), random.ravel(), strict=True)
     ]
     return np.array(flat, np.int64).reshape(products.shape)

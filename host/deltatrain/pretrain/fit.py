@@ -140,9 +140,7 @@ def fit(
             chosen = order[batch::n_batches]
             sequences = [ready[i] for i in chosen]
             if not config.augmentation.is_nothing:
-                sequences = [
-                    config.augmentation.apply(item, std, features.max_frames, rng) for item in sequences
-                ]
+                sequences = [config.augmentation.apply(item, std, features.max_frames, rng) for item in sequences]
             rows, packing = pack(sequences, dtype)
             labels = data.labels[chosen]
             result = run(shape, params, rows, packing, labels, beta=config.beta, grads=grads)
@@ -207,8 +205,7 @@ def _features(data: Dataset, warm_start: FloatModel | None) -> FeatureConfig:
         return fit_standardisation(data.config, data.features)
     if warm_start.features.raw() != data.config.raw():
         raise InputError(
-            "the model to start from was made with other features than these data; "
-            "extract them with its settings"
+            "the model to start from was made with other features than these data; extract them with its settings"
         )
     if warm_start.class_names != data.class_names:
         raise InputError(
@@ -223,8 +220,7 @@ def _checked_start(model: FloatModel, shape: Shape) -> dict[str, FloatArray]:
     for name in ("cells", "n_in", "n_hidden", "n_classes"):
         if getattr(have, name) != getattr(want, name):
             raise InputError(
-                f"the model to start from has {name} {getattr(have, name)}, "
-                f"the settings say {getattr(want, name)}"
+                f"the model to start from has {name} {getattr(have, name)}, the settings say {getattr(want, name)}"
             )
     return model.tensors()
 

@@ -274,9 +274,7 @@ class DeltaLayer:
         """h_t, c_t and what the backward pass needs, from M_t, h_{t-1}, c_{t-1} (only the LSTM has a c)."""
         raise NotImplementedError
 
-    def _cell_backward(
-        self, saved: Mapping[str, Array], dh: Array, dc: Array
-    ) -> tuple[Array, Array, Array, Array]:
+    def _cell_backward(self, saved: Mapping[str, Array], dh: Array, dc: Array) -> tuple[Array, Array, Array, Array]:
         """Local gradients of M_x and M_h, the cell's own path to h_{t-1}, and dL/dc_{t-1}."""
         raise NotImplementedError
 
@@ -296,9 +294,7 @@ class DeltaRNN(DeltaLayer):
         h = np.tanh(m_x + m_h)
         return h, c, {"h": h}
 
-    def _cell_backward(
-        self, saved: Mapping[str, Array], dh: Array, dc: Array
-    ) -> tuple[Array, Array, Array, Array]:
+    def _cell_backward(self, saved: Mapping[str, Array], dh: Array, dc: Array) -> tuple[Array, Array, Array, Array]:
         local = dh * (1.0 - saved["h"] ** 2)
         return local, local, np.zeros_like(dh), dc
 
@@ -315,9 +311,7 @@ class DeltaLSTM(DeltaLayer):
         c_before, c = c, f * c + i * g
         return o * np.tanh(c), c, {"i": i, "f": f, "g": g, "o": o, "c_before": c_before, "tanh_c": np.tanh(c)}
 
-    def _cell_backward(
-        self, saved: Mapping[str, Array], dh: Array, dc: Array
-    ) -> tuple[Array, Array, Array, Array]:
+    def _cell_backward(self, saved: Mapping[str, Array], dh: Array, dc: Array) -> tuple[Array, Array, Array, Array]:
         i, f, g, o, tanh_c = (saved[name] for name in ("i", "f", "g", "o", "tanh_c"))
         dc = dc + dh * o * (1.0 - tanh_c**2)
         local = np.concatenate(
@@ -343,9 +337,7 @@ class DeltaGRU(DeltaLayer):
         n = np.tanh(m_nx + r * m_nh)
         return (1.0 - z) * n + z * h, c, {"r": r, "z": z, "n": n, "m_nh": m_nh, "h_before": h}
 
-    def _cell_backward(
-        self, saved: Mapping[str, Array], dh: Array, dc: Array
-    ) -> tuple[Array, Array, Array, Array]:
+    def _cell_backward(self, saved: Mapping[str, Array], dh: Array, dc: Array) -> tuple[Array, Array, Array, Array]:
         r, z, n, m_nh, h_before = (saved[name] for name in ("r", "z", "n", "m_nh", "h_before"))
         local_nx = dh * (1.0 - z) * (1.0 - n**2)
         local_nh = local_nx * r

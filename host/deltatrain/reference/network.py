@@ -45,9 +45,7 @@ def frames_loss(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[float, Ar
     """Cross-entropy at every frame, averaged over frames; logits (T, n_classes), labels (T,)."""
     logits = as_finite("logits", logits, (None, None))
     labels = as_finite("labels", labels, (len(logits),))
-    losses, gradients = zip(
-        *(softmax_cross_entropy(*pair) for pair in zip(logits, labels, strict=True)), strict=True
-    )
+    losses, gradients = zip(*(softmax_cross_entropy(*pair) for pair in zip(logits, labels, strict=True)), strict=True)
     return float(np.mean(losses)), np.array(gradients) / len(logits)
 
 
@@ -209,13 +207,9 @@ class Network:
         sizes = [layers[0].n_in, *(layer.n_hidden for layer in layers)]
         for index, layer in enumerate(layers):
             if layer.n_in != sizes[index]:
-                raise InputError(
-                    f"layer{index} takes {layer.n_in} inputs, but below it are {sizes[index]} units"
-                )
+                raise InputError(f"layer{index} takes {layer.n_in} inputs, but below it are {sizes[index]} units")
         if readout is not None and readout.n_hidden != sizes[-1]:
-            raise InputError(
-                f"the readout takes {readout.n_hidden} inputs, but below it are {sizes[-1]} units"
-            )
+            raise InputError(f"the readout takes {readout.n_hidden} inputs, but below it are {sizes[-1]} units")
         self.layers, self.readout = tuple(layers), readout
 
     @property
@@ -230,9 +224,7 @@ class Network:
     def params(self, values: Mapping[str, Array]) -> None:
         params = self.params
         if set(values) != set(params):
-            raise InputError(
-                f"expected the parameters {', '.join(params)}; got {', '.join(values) or 'none'}"
-            )
+            raise InputError(f"expected the parameters {', '.join(params)}; got {', '.join(values) or 'none'}")
         for name, value in values.items():
             params[name] = value
 

@@ -40,12 +40,7 @@ def as_finite(name: str, value: npt.ArrayLike, shape: tuple[int | None, ...]) ->
         got >= 1 if want is None else got == want for got, want in zip(array.shape, shape, strict=True)
     )
     if not fits:
-        wanted = (
-            "("
-            + ", ".join("any" if n is None else str(n) for n in shape)
-            + ("," if len(shape) == 1 else "")
-            + ")"
-        )
+        wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
         raise InputError(f"{name} has shape {array.shape}, expected {wanted}; no axis may be empty")
     bad = ~np.isfinite(array)
     if bad.any():

@@ -31,9 +31,7 @@ def draw_confusion(ax: Axes, evaluation: Evaluation, names: Sequence[str], cell:
         strength = FAINTEST + (1 - FAINTEST) * share**0.7
         colour = "blue" if row == column else "vermilion"
         ax.add_patch(
-            Rectangle(
-                (column - 0.47, row - 0.47), 0.94, 0.94, color=LIGHT[colour], alpha=strength, linewidth=0
-            )
+            Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, color=LIGHT[colour], alpha=strength, linewidth=0)
         )
         if cell >= SMALLEST_CELL:
             ax.text(

@@ -62,9 +62,7 @@ def errors(story: Story) -> Drawing:
     with svg.style():
         figure = svg.new_figure(WIDTH, 340)
         ax = figure.add_subplot()
-        known = [
-            v for _, before, after, _ in rows for v in (before, after) if v is not None and np.isfinite(v)
-        ]
+        known = [v for _, before, after, _ in rows for v in (before, after) if v is not None and np.isfinite(v)]
         limit = max(0.05, 1.18 * max(known))
         ax.set_xlim(-0.04 * limit, limit)
         for y, (_, before, after, colour) in enumerate(reversed(rows)):
@@ -143,9 +141,7 @@ def running(story: Story) -> Drawing:
         top.set_title(f"error, mean of the last {curve.window}")
         _epochs(top, story)
         if len(steps) <= MOST_DOTS:
-            bottom.plot(
-                number[~wrong], losses[~wrong], "o", color=LIGHT["blue"], markersize=4, label="recognised"
-            )
+            bottom.plot(number[~wrong], losses[~wrong], "o", color=LIGHT["blue"], markersize=4, label="recognised")
             bottom.plot(
                 number[wrong], losses[wrong], "x", color=LIGHT["vermilion"], markersize=5.5,
                 markeredgewidth=1.8, label="not recognised",
@@ -258,9 +254,7 @@ def operations(story: Story) -> Drawing:
         )
     rows = story.model.layers[0]
     x_dense = sum(r.n_steps for r in results) * rows.n_in * rows.weight.shape[1]
-    without = (total.dense - x_dense) / max(
-        sum(r.macs_forward + r.macs_backward + r.macs_gradient for r in results), 1
-    )
+    without = (total.dense - x_dense) / max(sum(r.macs_forward + r.macs_backward + r.macs_gradient for r in results), 1)
     caption = (
         "Counted by the kernels as they run. The gradient of the first layer’s inputs, which nobody reads, is "
         f"counted on both sides as in the literature and not computed; without it: {times(without)}."
@@ -316,9 +310,7 @@ def memory(story: Story) -> Drawing:
             ax.barh(2, n_bytes, left=start, color=colour, height=0.62)
             ax.barh(row, n_bytes, left=start, color=colour, height=0.5)
             start += n_bytes
-            numbers.append(
-                (row, start, f"{n_bytes:,}  ·  {percent(n_bytes / max(sizes.ram_bytes, 1))}", False)
-            )
+            numbers.append((row, start, f"{n_bytes:,}  ·  {percent(n_bytes / max(sizes.ram_bytes, 1))}", False))
         for row, end, text, bold in numbers:
             inside = end > 0.62 * limit and not bold
             shown = end if not inside else end - (parts[row - 3][1] if row >= 3 else 0)
@@ -351,9 +343,7 @@ def memory(story: Story) -> Drawing:
 
 def _dumbbell(ax: Axes, y: float, before: float | None, after: float, colour: str) -> None:
     if not np.isfinite(after):
-        ax.text(
-            0.01, y, "not measured", transform=ax.get_yaxis_transform(), va="center", color=LIGHT["muted"]
-        )
+        ax.text(0.01, y, "not measured", transform=ax.get_yaxis_transform(), va="center", color=LIGHT["muted"])
         return
     ax.plot(after, y, "o", markersize=10, color=colour, clip_on=False, zorder=3)
     if before is None or not np.isfinite(before) or before == after:

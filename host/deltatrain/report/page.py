@@ -75,18 +75,14 @@ def write(story: Story, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
-        raise InputError(
-            f"cannot write the report to {path} ({error.strerror}); name another folder"
-        ) from error
+        raise InputError(f"cannot write the report to {path} ({error.strerror}); name another folder") from error
     return path
 
 
 def html(story: Story) -> str:
     """The page as text; the same story gives the same text."""
     if not story.comparison.steps:
-        raise InputError(
-            "there were no training steps, so there is nothing to report; train on some utterances"
-        )
+        raise InputError("there were no training steps, so there is nothing to report; train on some utterances")
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -135,8 +131,7 @@ def _context(story: Story) -> dict[str, Any]:
             if drawing is not None
         ],
         "purposes": [
-            Row(words.plain(name), f"{n_bytes:,}", PURPOSES.get(name, ""))
-            for name, n_bytes in story.size.ram.items()
+            Row(words.plain(name), f"{n_bytes:,}", PURPOSES.get(name, "")) for name, n_bytes in story.size.ram.items()
         ],
         "exactness": _exactness(story),
         "counters": _counters(story),
@@ -167,9 +162,7 @@ def _tiles(story: Story) -> list[Tile]:
     ]
     if any(story.instructions):
         mean = sum(story.instructions) / len(story.instructions)
-        tiles.append(
-            Tile("instructions per training step", words.compact(mean), "forward, backward and update")
-        )
+        tiles.append(Tile("instructions per training step", words.compact(mean), "forward, backward and update"))
     tiles.append(
         Tile(
             "RAM on the device",
@@ -228,9 +221,7 @@ def _counters(story: Story) -> list[Row]:
         n_steps = sum(value > 0 for value in values)
         rows.append(Row(meaning, f"{sum(values):,}", f"in {n_steps} of {words.count(len(values), 'step')}"))
     clipped = sum(result.clipped for result in results)
-    rows.append(
-        Row("steps made smaller by the clip", f"{clipped:,}", f"of {words.count(len(results), 'step')}")
-    )
+    rows.append(Row("steps made smaller by the clip", f"{clipped:,}", f"of {words.count(len(results), 'step')}"))
     rows.append(Row("feature values clamped by the input format", f"{story.n_saturated:,}"))
     rows.append(
         Row(
@@ -276,8 +267,7 @@ def _settings(story: Story) -> list[Row]:
 def _seconds(story: Story) -> list[Row]:
     longest = max(story.seconds.values(), default=0.0) or 1.0
     rows = [
-        Row(words.plain(name), words.duration(value), share=value / longest)
-        for name, value in story.seconds.items()
+        Row(words.plain(name), words.duration(value), share=value / longest) for name, value in story.seconds.items()
     ]
     if rows:
         rows.append(Row("together", words.duration(sum(story.seconds.values()))))

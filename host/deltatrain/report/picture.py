@@ -33,9 +33,7 @@ def main_picture(story: Story, path_png: Path) -> Path:
         If there are no training steps, or the file cannot be written.
     """
     if not story.comparison.steps:
-        raise InputError(
-            "there were no training steps, so there is nothing to show; train on some utterances"
-        )
+        raise InputError("there were no training steps, so there is nothing to show; train on some utterances")
     with svg.style():
         figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), facecolor=LIGHT["surface"])
         _title(figure, story)
@@ -53,9 +51,7 @@ def main_picture(story: Story, path_png: Path) -> Path:
         _badge(figure, story)
         try:
             path_png.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(
-                path_png, format="png", dpi=DPI, facecolor=LIGHT["surface"], metadata={"Software": None}
-            )
+            figure.savefig(path_png, format="png", dpi=DPI, facecolor=LIGHT["surface"], metadata={"Software": None})
         except OSError as error:
             raise InputError(
                 f"cannot write the picture to {path_png} ({error.strerror}); name another folder"

@@ -120,9 +120,7 @@ def verdict(story: Story) -> str:
         return "No word was compared with the host references."
     if different:
         verb = "differs" if different == 1 else "differ"
-        return (
-            f"{different:,} of {compared:,} words that the device computed {verb} from the host references."
-        )
+        return f"{different:,} of {compared:,} words that the device computed {verb} from the host references."
     return f"Every one of {compared:,} words that the device computed equals the host references."
 
 
