@@ -90,6 +90,10 @@ class Augmentation:
         return np.asarray(out[:max_steps], dtype=sequence.dtype)
 
 
+SPEECH = Augmentation(gain=1.0, speed=0.2, warp=1.0)
+"""Other levels, speaking rates and vocal tracts; chosen with `tools/tune_personal.py`."""
+
+
 def _between(rows: Sequence, positions: npt.NDArray[np.float64]) -> Sequence:
     """Rows at fractional positions, by linear interpolation."""
     low = np.minimum(positions.astype(np.intp), len(rows) - 1)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from deltatrain.errors import InputError
 from deltatrain.model import N_GATES
-from deltatrain.pretrain.augment import Augmentation
+from deltatrain.pretrain.augment import SPEECH, Augmentation
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class FitConfig:
     weight_decay : float
         Decoupled, on weights and not on biases.
     augmentation : Augmentation
+        By default `SPEECH`, which takes the features for spectra; give `Augmentation()` for other signals.
     seed : int
         Of initial parameters, order and augmentation: the same seed gives the same model.
     """
@@ -47,7 +48,7 @@ class FitConfig:
     learning_rate: float = 3e-3
     clip_norm: float = 1.0
     weight_decay: float = 0.0
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    augmentation: Augmentation = SPEECH
     seed: int = 0
 
     def __post_init__(self) -> None:

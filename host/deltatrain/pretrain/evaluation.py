@@ -50,7 +50,9 @@ def check_labels(labels: npt.ArrayLike, count: int, n_classes: int) -> npt.NDArr
     """Labels as int64 (count,), each from 0 to n_classes − 1, or InputError."""
     array = np.asarray(labels)
     if array.shape != (count,):
-        raise InputError(f"there are {count} sequences and labels of shape {array.shape}; give one label each")
+        raise InputError(
+            f"there are {count} sequences and labels of shape {array.shape}; give one label each"
+        )
     wrong = np.flatnonzero((array != np.floor(array)) | (array < 0) | (array >= n_classes))
     if wrong.size:
         raise InputError(
