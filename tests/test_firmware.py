@@ -345,14 +345,7 @@ with Emulator.start(find_board("mps2-an386"), Path(sys.argv[1])) as emulator:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_emulator_outlives_the_process_that_started_it(board: Board, elf: Path, number: signal.Signals) -> None:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(elf)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        start_new_session=True,
-    )
+    parent = _parent(PARENT, elf)
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
     assert started_at(pid) is not None
@@ -361,6 +354,42 @@ def test_no_emulator_outlives_the_process_that_started_it(board: Board, elf: Pat
     parent.wait(10)
     parent.stdout.close()
     assert _gone(pid)
+
+
+CALM_PARENT = """
+import sys, time
+from pathlib import Path
+from deltatrain.targets import Emulator, find_board
+with Emulator.start(find_board("mps2-an386"), Path(sys.argv[1])) as emulator:
+    print("running", flush=True)
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        time.sleep(0.5)
+        print(emulator.alive, flush=True)
+"""
+
+
+def _parent(script: str, elf: Path) -> subprocess.Popen[str]:
+    """Another Python that uses an emulator, as leader of its group of processes."""
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(elf)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        start_new_session=True,
+    )
+
+
+def test_ctrl_c_leaves_the_emulator_to_us(board: Board, elf: Path) -> None:
+    """Ctrl-C goes to the whole group; what still wants to read the weights back must find the emulator alive."""
+    with _parent(CALM_PARENT, elf) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "running\n"
+        os.killpg(parent.pid, signal.SIGINT)
+        assert parent.stdout.readline() == "True\n"
+        assert parent.wait(10) == 0
 
 
 def test_a_firmware_that_is_none_is_told(board: Board, tmp_path: Path) -> None:

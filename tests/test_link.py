@@ -216,8 +216,8 @@ def test_what_would_not_fit_a_reply_is_refused(
 class FaultyLine(Line):
     """A line on which chosen faults happen to whole frames, in both directions.
 
-    `faults()` names what happens to the next frame: "ok", "lose", "bend" (one bit), "double", "cut" (its end is
-    missing), "noise" (before it), "late" (a reply that comes after the time-out).
+    `outward()` and `inward()` name what happens to the next frame: "ok", "lose", "bend" (one bit), "spoil" (one
+    byte within), "double", "cut" (its end is missing), "noise" (before it), "late" (a reply after the time-out).
     """
 
     def __init__(self, url: str, outward: Callable[[], str], inward: Callable[[], str]) -> None:
@@ -258,6 +258,8 @@ class FaultyLine(Line):
             bent = bytearray(frame)
             bent[at // 8] ^= 1 << at % 8
             return bytes(bent)
+        if fault == "spoil":
+            return frame[:5] + bytes([frame[5] ^ 0xFF or 1]) + frame[6:]
         if fault == "late":
             self._late = frame
             return b""
@@ -337,6 +339,21 @@ def test_a_bad_line_changes_no_word_of_a_run(native_device: Any, tiny_model: Qua
         totals = device.statistics()
     assert totals.samples_trained == 30
     assert totals.damaged > 0 and totals.repeated > 0  # the line was bad indeed
+
+
+@pytest.mark.parametrize("direction", ["out", "in"])
+def test_damage_is_mended_without_waiting_for_the_time_out(
+    native_device: Any, tiny_model: QuantModel, direction: str
+) -> None:
+    faulty = _once("spoil", 1)
+    ways = (faulty, _never) if direction == "out" else (_never, faulty)
+    with Device(FaultyLine(native_device(tiny_model).url, *ways), timeout=30) as device:
+        device.hello()
+        started = time.monotonic()
+        device.begin()
+        assert time.monotonic() - started < 5
+        totals = device.statistics()
+    assert (totals.damaged, totals.repeated) == ((1, 0) if direction == "out" else (0, 1))
 
 
 def test_retries_are_bounded(native_device: Any, tiny_model: QuantModel) -> None:

@@ -337,7 +337,6 @@ class Device:
                 return None
             left = deadline - time.monotonic()
             data = self._line.read_more(left) if left > 0 else b""
-        self._decoder.clear()
         return None
 
     def _refused(self, command: int, status: int) -> RefusedError:
