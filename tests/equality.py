@@ -2,15 +2,17 @@
 
     python tests/equality.py LIBRARY STEPS SEED
 
-loads the C core from a shared library (built with whatever compiler and flags), trains it beside the integer reference
-and prints `N steps, M words compared, 0 words differ`.
+loads the C core from a shared library (built with whatever compiler and flags), trains it beside the integer reference,
+on random models and then at the ends of all ranges, and prints `N steps, M words compared, 0 words differ`.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from cffi import FFI
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 
 import deltatrain_core.network
 from deltatrain.features import FeatureConfig
-from deltatrain.fixed import FixedNetwork
+from deltatrain.fixed import FixedNetwork, SampleResult
 from deltatrain.quant_model import QuantLayer, QuantModel
 from deltatrain.scale import Scale
 from deltatrain_core import CoreNetwork, StepResult
@@ -76,15 +78,19 @@ def random_frames(rng: Rng, n_steps: int, n_in: int) -> NDArray[np.int16]:
 
 
 def assert_same_step(oracle: FixedNetwork, core: CoreNetwork, x: NDArray[np.int16], label: int) -> int:
-    """Train both on a sample; how many words agree. Names the tensor and the first words that differ."""
+    """Train both on a sample; how many words agree."""
     for network in (oracle, core):
         network.begin()
     hidden = oracle.push(x)
     np.testing.assert_array_equal(hidden, core.push(x), "hidden states")
-    expected, result = oracle.train(label), core.train(label)
-    for field in fields(StepResult):
-        assert getattr(expected, field.name) == getattr(result, field.name), field.name
-    words = hidden.size + len(fields(StepResult))
+    return hidden.size + assert_same_words(oracle, core, oracle.train(label), core.train(label))
+
+
+def assert_same_words(oracle: FixedNetwork, core: CoreNetwork, expected: SampleResult, result: StepResult) -> int:
+    """How many words of the outcomes and of all tensors agree. Names the tensor and the first words that differ."""
+    for name in StepResult.__dataclass_fields__:
+        assert getattr(expected, name) == getattr(result, name), name
+    words = len(StepResult.__dataclass_fields__)
     for name in WORDS:
         values = oracle.tensor(name)
         np.testing.assert_array_equal(values, core.tensor(name), name)
@@ -96,6 +102,146 @@ def random_step(rng: Rng, oracle: FixedNetwork, core: CoreNetwork, model: QuantM
     """Train both on a random sample; how many words were compared."""
     x = random_frames(rng, int(rng.integers(1, model.max_steps + 1)), model.n_in)
     return assert_same_step(oracle, core, x, int(rng.integers(model.n_classes)))
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """A model, what a host writes into it, one sample, and what its outcome must show, lest the case lose its point."""
+
+    model: QuantModel
+    frames: NDArray[np.int16]
+    label: int
+    reaches: Callable[[SampleResult], bool]
+    written: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+
+FASTEST = Scale(65535, -11)  # the largest learning rate
+SLOWEST = Scale(32768, -64)
+LOOSEST = Scale(65535, 64)
+TIGHTEST = Scale(32768, -64)
+INT16_MIN, INT32_MIN = -(2**15), -(2**31)  # saturation never gives them, but a host may write them
+
+
+def extreme_model(n_in: int, n_hidden: int, n_classes: int, max_steps: int, **changes: Any) -> QuantModel:
+    """A model where every change is an event; `changes` are fields of QuantModel or of its layer."""
+    model = random_model(np.random.default_rng(1), n_in, n_hidden, n_classes, max_steps, 1.0)
+    of_layer = {name: value for name, value in changes.items() if hasattr(model.layers[0], name)}
+    of_model = {name: value for name, value in changes.items() if name not in of_layer}
+    layer = replace(model.layers[0], **({"theta_x": 0, "theta_h": 0} | of_layer))
+    return replace(model, layers=(layer,), **({"learning_rate": FASTEST, "clip": LOOSEST} | of_model))
+
+
+def swings(n_steps: int, n_in: int) -> NDArray[np.int16]:
+    """Every input from one end of its range to the other in every frame."""
+    return np.repeat([[V_MAX], [-V_MAX]] * n_steps, n_in, axis=1)[:n_steps].astype(np.int16)
+
+
+def constant(model: QuantModel, **values: int) -> dict[str, NDArray[Any]]:
+    """Tensors of one value each; `layer0_bias` stands for layer0.bias."""
+    tensors = model.tensors()
+    named = {name.replace("_", "."): value for name, value in values.items()}
+    return {name: np.full_like(tensors[name], value) for name, value in named.items()}
+
+
+def largest_m() -> Extreme:
+    """M reaches 2^55: the coarsest inputs and weights beside the finest weights from h."""
+    model = extreme_model(1024, 4, 256, 3, x_frac_bits=6, wx_frac_bits=8, wh_frac_bits=16)
+    written = constant(model, layer0_weight=INT16_MIN, layer0_bias=INT32_MIN, readout_bias=INT32_MIN)
+    return Extreme(model, swings(3, 1024), 255, lambda r: r.active_x == 3 * 1024, written)
+
+
+def finest_formats() -> Extreme:
+    finest = {"x_frac_bits": 14, "wx_frac_bits": 16, "wh_frac_bits": 16, "c_frac_bits": 14}
+    model = extreme_model(3, 4, 3, 10, readout_frac_bits=15, **finest)
+    return Extreme(model, swings(10, 3), 2, lambda r: r.saturated_h + r.saturated_c + r.saturated_w > 0)
+
+
+def wide() -> Extreme:
+    model = extreme_model(1024, 256, 2, 1, x_frac_bits=6)
+    return Extreme(model, swings(1, 1024), 0, lambda r: r.macs_gradient == 1024 * 1024)
+
+
+def long() -> Extreme:
+    model = extreme_model(1, 1, 2, 4096, x_frac_bits=6)
+    return Extreme(model, swings(4096, 1), 1, lambda r: r.n_steps == r.active_x == 4096)
+
+
+def saturating_gradients() -> Extreme:
+    """Gates half open and weights of up to 3 from h: gradients grow by orders of magnitude a step."""
+    model = extreme_model(2, 16, 3, 30, x_frac_bits=6, wh_frac_bits=10, c_frac_bits=14, readout_frac_bits=10)
+    rng = np.random.default_rng(3)
+    weight = rng.choice([-3000, 3000], model.layers[0].weight.shape)
+    weight[:2] = rng.integers(-20, 20, weight[:2].shape)
+    readout = rng.choice([-32767, 32767], model.readout_weight.shape)
+    written = {"layer0.weight": weight, "readout.weight": readout} | constant(model, layer0_bias=0)
+    x = rng.integers(-3, 4, (30, 2)).astype(np.int16)
+    return Extreme(model, x, 1, lambda r: r.saturated_grad > 0 and r.dm_exponent == 17, written)
+
+
+def saturating_loss() -> Extreme:
+    model = extreme_model(1, 720, 2, 1, readout_frac_bits=10)
+    readout = np.repeat([[INT16_MIN], [32767]], 720, axis=1)
+    written = {"readout.weight": readout} | constant(model, layer0_bias=2**31 - 1)
+    return Extreme(model, swings(1, 1), 0, lambda r: r.loss == 2**31 - 1, written)
+
+
+def no_gradient() -> Extreme:
+    model = extreme_model(3, 4, 2, 5)
+    written = constant(model, readout_weight=0) | {"readout.bias": np.array([2**31 - 1, INT32_MIN])}
+    return Extreme(model, swings(5, 3), 0, lambda r: r.bound_m == 0 and r.grad_exponent == -30, written)
+
+
+def no_event() -> Extreme:
+    """No column changes, so a written -32768 stays."""
+    model = extreme_model(3, 4, 2, 5, theta_x=32767, theta_h=32767, learning_rate=SLOWEST)
+    written = constant(model, layer0_weight=INT16_MIN)
+    return Extreme(model, swings(5, 3), 0, lambda r: r.active_x + r.active_h + r.saturated_w == 0, written)
+
+
+def equal_logits() -> Extreme:
+    model = extreme_model(3, 4, 256, 5)
+    written = constant(model, readout_weight=0, readout_bias=INT32_MIN)
+    return Extreme(model, swings(5, 3), 255, lambda r: r.predicted == 0, written)
+
+
+def rate(learning_rate: Scale, clip: Scale, clipped: int) -> Callable[[], Extreme]:
+    """A sample at the ends of learning rate and clip."""
+
+    def build() -> Extreme:
+        model = extreme_model(3, 6, 4, 8, learning_rate=learning_rate, clip=clip)
+        frames = random_frames(np.random.default_rng(2), 8, 3)
+        return Extreme(model, frames, 2, lambda r: r.clipped == clipped and r.bound_m > 0)
+
+    return build
+
+
+EXTREMES: dict[str, Callable[[], Extreme]] = {
+    "largest M": largest_m,
+    "finest formats": finest_formats,
+    "1,024 inputs": wide,
+    "4,096 steps": long,
+    "saturating gradients": saturating_gradients,
+    "saturating loss": saturating_loss,
+    "no gradient": no_gradient,
+    "no event": no_event,
+    "256 equal logits": equal_logits,
+    "largest rate, largest clip": rate(FASTEST, LOOSEST, 0),
+    "largest rate, smallest clip": rate(FASTEST, TIGHTEST, 1),
+    "smallest rate, largest clip": rate(SLOWEST, LOOSEST, 0),
+    "smallest rate, smallest clip": rate(SLOWEST, TIGHTEST, 1),
+    "rate 0, smallest clip": rate(Scale(0, 0), TIGHTEST, 1),
+}
+
+
+def train_at(extreme: Extreme) -> int:
+    """One training step from the extreme's state; how many words were compared."""
+    oracle, core = FixedNetwork(extreme.model), CoreNetwork(extreme.model)
+    for network in (oracle, core):
+        for name, values in extreme.written.items():
+            network.set_tensor(name, values)
+    words = assert_same_step(oracle, core, extreme.frames, extreme.label)
+    assert extreme.reaches(oracle.result)
+    return words
 
 
 STEPS_PER_MODEL = 5
@@ -132,4 +278,5 @@ def use_library(path: Path) -> None:
 if __name__ == "__main__":
     use_library(Path(sys.argv[1]))
     steps = int(sys.argv[2])
-    print(f"{steps} steps, {run(steps, int(sys.argv[3]))} words compared, 0 words differ")
+    words = run(steps, int(sys.argv[3])) + sum(train_at(build()) for build in EXTREMES.values())
+    print(f"{steps + len(EXTREMES)} steps, {words} words compared, 0 words differ")

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from equality import EXTREMES
 
 import deltatrain_core
 
 STEPS = 100
+WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
 
 BUILDS = {
     "gcc -O0": ("gcc", "-O0"),
@@ -33,8 +35,7 @@ def test_every_build_equals_the_integer_reference(build: str, tmp_path: Path) ->
         pytest.skip(f"{compiler} is not installed; `make setup` installs it")
     library = tmp_path / "core.so"
     sources = [str(path) for path in deltatrain_core.sources()]
-    warnings = ["-Wall", "-Wextra", "-Wconversion", "-Werror"]
-    build_line = [compiler, "-std=c11", *flags, *warnings, "-shared", "-fPIC", f"-I{deltatrain_core.include_dir()}"]
+    build_line = [compiler, "-std=c11", *flags, *WARNINGS, "-shared", "-fPIC", f"-I{deltatrain_core.include_dir()}"]
     subprocess.run([*build_line, *sources, "-o", str(library)], check=True)
     program = Path(__file__).with_name("equality.py")
     environment = dict(os.environ)
@@ -44,5 +45,42 @@ def test_every_build_equals_the_integer_reference(build: str, tmp_path: Path) ->
     command = [sys.executable, str(program), str(library), str(STEPS), "1"]
     outcome = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    assert outcome.stdout.startswith(f"{STEPS} steps, ")
+    assert outcome.stdout.startswith(f"{STEPS + len(EXTREMES)} steps, ")
     assert outcome.stdout.endswith(" words compared, 0 words differ\n")
+
+
+CROSS_COMPILER = "arm-none-eabi-gcc"
+STACK_BYTES = 4096
+# What a bare machine must bring: three functions of the C library; where the processor has no 64-bit multiplication,
+# shift or leading zeros, and no division at all, also those of the compiler's own library. Never a 64-bit division.
+LIBC = {"memcpy", "memmove", "memset"}
+RUNTIME_OF_M0 = {
+    *("__aeabi_lmul", "__aeabi_llsl", "__aeabi_llsr", "__aeabi_lasr", "__aeabi_uidiv"),
+    *("__clzsi2", "__clzdi2", "__ctzsi2", "__gnu_thumb1_case_uqi"),
+}
+
+
+@pytest.mark.parametrize("optimisation", ["-Os", "-O2", "-O3"])
+@pytest.mark.parametrize(("cpu", "allowed"), [("cortex-m4", LIBC), ("cortex-m0", LIBC | RUNTIME_OF_M0)])
+def test_core_has_no_globals_and_needs_no_library(
+    cpu: str, allowed: set[str], optimisation: str, tmp_path: Path
+) -> None:
+    """The whole core: no writable symbol, nothing undefined but `allowed`, stack frames of known and small size."""
+    if shutil.which(CROSS_COMPILER) is None:
+        pytest.skip(f"{CROSS_COMPILER} is not installed; `make setup` installs it")
+    target = [CROSS_COMPILER, f"-mcpu={cpu}", "-mthumb", "-std=c11", optimisation, *WARNINGS]
+    sources = [str(path) for path in deltatrain_core.sources()]
+    core = tmp_path / "core.o"
+    subprocess.run(
+        [*target, "-fstack-usage", f"-I{deltatrain_core.include_dir()}", "-c", *sources], check=True, cwd=tmp_path
+    )
+    objects = sorted(str(path) for path in tmp_path.glob("*.o"))
+    subprocess.run([*target, "-nostdlib", "-r", *objects, "-o", str(core)], check=True)
+    listing = subprocess.check_output(["arm-none-eabi-nm", "--format=posix", str(core)], text=True)
+    symbols = [line.split()[:2] for line in listing.splitlines()]
+    assert {name for name, kind in symbols if kind == "U"} <= allowed
+    assert [name for name, kind in symbols if kind in "bBdDcCgGsS"] == []
+    assert any(kind == "T" and name == "drnn_train" for name, kind in symbols)
+    frames = [line.split("\t") for path in tmp_path.glob("*.su") for line in path.read_text().splitlines()]
+    assert frames and all(kind == "static" for _, _, kind in frames)
+    assert sum(int(size) for _, size, _ in frames) < STACK_BYTES  # no recursion: even if all were called at once

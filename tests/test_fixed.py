@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from equality import V_MAX, random_frames, random_model, random_step
+from equality import EXTREMES, V_MAX, assert_same_words, random_frames, random_model, random_step, train_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,6 +51,37 @@ def test_core_equals_the_integer_reference(
         random_step(rng, oracle, core, model)
 
 
+@pytest.mark.parametrize("name", EXTREMES)
+def test_core_equals_the_integer_reference_at_the_ends_of_the_ranges(name: str) -> None:
+    assert train_at(EXTREMES[name]()) > 0
+
+
+def test_core_equals_the_integer_reference_through_any_order_of_calls() -> None:
+    """Inference before the end, thresholds changed on the way, a sample dropped, weights reset, training on."""
+    model = small_model()
+    oracle, core = FixedNetwork(model), CoreNetwork(model)
+    x = random_frames(np.random.default_rng(5), model.max_steps, model.n_in)
+    for network in (oracle, core):
+        network.begin()
+        network.push(x[:3])
+        network.begin()
+        network.push(x[:4])
+        network.infer()
+        rate = Scale.from_float(1.0, "learning rate")
+        network.configure(learning_rate=rate, clip=model.clip, theta_x=1, theta_h=1, seed=3, step=2**32 - 1)
+        network.push(x[4:7])
+        network.infer()
+        network.push(x[7:])
+    assert_same_words(oracle, core, oracle.train(1), core.train(1))
+    for network in (oracle, core):
+        network.begin()
+        network.push(x)
+        network.reset_weights()
+        network.begin()
+        network.push(x[:5])
+    assert_same_words(oracle, core, oracle.train(2), core.train(2))
+
+
 def test_reference_and_core_report_the_same_fields() -> None:
     assert [f.name for f in fields(SampleResult)] == [f.name for f in fields(StepResult)]
 
@@ -83,8 +114,9 @@ def test_activations_equal_the_core_and_are_within_their_stated_error() -> None:
     sigmoid, tanh = sigmoid_q14(x), tanh_q14(x)
     assert [lib.drnn_sigmoid_q14(int(v)) for v in x] == sigmoid.tolist()
     assert [lib.drnn_tanh_q14(int(v)) for v in x] == tanh.tolist()
-    assert np.abs(sigmoid - 2**14 / (1 + np.exp(-x / 2**13))).max() < 0.9
-    assert np.abs(tanh - 2**14 * np.tanh(x / 2**14)).max() < 1.1
+    every = np.arange(-14 * 2**13, 14 * 2**13)
+    assert np.abs(sigmoid_q14(every) - 2**14 / (1 + np.exp(-every / 2**13))).max() < 0.9
+    assert np.abs(tanh_q14(every) - 2**14 * np.tanh(every / 2**14)).max() < 1.0
     far = 2**62
     assert lib.drnn_sigmoid_q14(far) == 2**14
     assert lib.drnn_sigmoid_q14(-far) == 0
@@ -161,9 +193,68 @@ def test_core_refuses_what_does_not_fit() -> None:
         core.configure(learning_rate=Scale(40000, -10), clip=model.clip, theta_x=0, theta_h=0, seed=0)
     with refused(lib.DRNN_ERR_RANGE):
         core.configure(learning_rate=model.learning_rate, clip=Scale(0, 0), theta_x=0, theta_h=0, seed=0)
-    unsupported = replace(model, layers=(replace(model.layers[0], cell="gru"),))
-    with refused(lib.DRNN_ERR_MODEL):
-        CoreNetwork(unsupported)
+    for zero in (Scale(0, 1), Scale(0, 32767)):
+        with refused(lib.DRNN_ERR_RANGE):
+            core.configure(learning_rate=zero, clip=model.clip, theta_x=0, theta_h=0, seed=0)
+    with refused(lib.DRNN_ERR_TENSOR):
+        core.set_tensor("hidden", np.zeros(5, np.int16))
+    with refused(lib.DRNN_ERR_TENSOR):
+        core.set_tensor("layer0.bias", np.zeros(1, np.int32))
+    with refused(lib.DRNN_ERR_RANGE):
+        core.set_tensor("readout.weight", np.full(20, 2**15))
+    with pytest.raises(ValueError, match=r"int16\[1, 2\]"):
+        core.push(frame[:, :2])
+
+
+def test_core_refuses_models_that_do_not_fit() -> None:
+    model = small_model()
+    layer = model.layers[0]
+    widest = np.zeros((1025, 4 * 1024), np.int16)
+    long = replace(layer, n_in=1, n_hidden=1024, weight=widest, bias=np.zeros(4 * 1024, np.int32))
+    too_many_macs = replace(model, layers=(long,), readout_weight=np.zeros((4, 1024), np.int16), max_steps=1024)
+    for unsupported in (
+        replace(model, layers=(replace(layer, cell="gru"),)),
+        replace(model, layers=(replace(layer, cell="transformer"),)),
+        replace(model, layers=(replace(layer, x_frac_bits=5),)),
+        replace(model, layers=(replace(layer, x_frac_bits=300),)),
+        replace(model, layers=(replace(layer, weight=layer.weight[1:]),)),
+        replace(model, layers=(replace(layer, bias=layer.bias.astype(np.int64)),)),
+        replace(model, readout_bias=model.readout_bias[1:]),
+        replace(model, learning_rate=Scale(0, 1)),
+        too_many_macs,
+    ):
+        with pytest.raises(CoreError, match="not supported") as caught:
+            CoreNetwork(unsupported)
+        assert caught.value.code == lib.DRNN_ERR_MODEL
+    CoreNetwork(replace(too_many_macs, max_steps=1023))
+
+
+def test_a_refused_model_leaves_the_state_alone() -> None:
+    core = CoreNetwork(small_model())
+    core._model.pointer.clip = (0, 0)
+    before = bytes(ffi.buffer(core._net)), core._arena_words.copy()
+    assert lib.drnn_init(core._net, core._model.pointer, core._arena, core.arena_bytes) == lib.DRNN_ERR_MODEL
+    core._model.pointer.clip = (32768, 0)
+    too_small = core.arena_bytes - 1
+    assert lib.drnn_init(core._net, core._model.pointer, core._arena, too_small) == lib.DRNN_ERR_ARENA
+    misaligned = core._arena + 4
+    assert lib.drnn_init(core._net, core._model.pointer, misaligned, core.arena_bytes) == lib.DRNN_ERR_ARENA
+    assert bytes(ffi.buffer(core._net)) == before[0]
+    np.testing.assert_array_equal(core._arena_words, before[1])
+
+
+def test_dm_is_there_after_training_only() -> None:
+    model = small_model()
+    core = CoreNetwork(model)
+    assert core.tensor("dm").size == 0
+    for _ in range(2):
+        core.begin()
+        core.push(random_frames(np.random.default_rng(1), 7, 3))
+        assert core.tensor("dm").size == 0
+        core.train(0)
+        assert core.tensor("dm").size == 7 * 4 * 5
+    core.reset_weights()
+    assert core.tensor("dm").size == 0
 
 
 def test_every_error_has_its_own_text() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Int16 = NDArray[np.int16]
 
 CELLS = {"rnn": lib.DRNN_RNN, "gru": lib.DRNN_GRU, "lstm": lib.DRNN_LSTM}
+LSTM_GATES = 4
 
 # Names of a model's tensors, as in its file, to the core's ids; then those that only exist while running.
 TENSOR_IDS = {
@@ -76,19 +77,35 @@ def _check(call: str, code: int) -> int:
     return code
 
 
+def _elements(tensor: Any) -> NDArray[Any]:
+    """What a `drnn_tensor_t` describes, in place."""
+    buffer = ffi.buffer(tensor.data, tensor.count * tensor.item_bytes)
+    return np.frombuffer(buffer, np.int16 if tensor.item_bytes == 2 else np.int32)
+
+
 class _CModel:
-    """A `drnn_model_t` and everything it points to, kept alive together."""
+    """A `drnn_model_t` and everything it points to, kept alive together.
+
+    CoreError where a number does not fit its field, or a tensor the dimensions: C cannot see how long an array is.
+    """
 
     def __init__(self, model: QuantModel) -> None:
         self._kept: list[Any] = []
+        try:
+            self._fill(model)
+        except (KeyError, OverflowError) as error:
+            raise CoreError("drnn_model_t", lib.DRNN_ERR_MODEL) from error
+
+    def _fill(self, model: QuantModel) -> None:
         self.layers = ffi.new("drnn_layer_t[]", len(model.layers))
         for target, layer in zip(self.layers, model.layers, strict=True):
             target.cell = CELLS[layer.cell]
             for field in ("x_frac_bits", "wx_frac_bits", "wh_frac_bits", "c_frac_bits", "n_in", "n_hidden"):
                 setattr(target, field, getattr(layer, field))
             target.theta_x, target.theta_h = layer.theta_x, layer.theta_h
-            target.weight = self._array("const int16_t[]", layer.weight)
-            target.bias = self._array("const int32_t[]", layer.bias)
+            rows = LSTM_GATES * layer.n_hidden
+            target.weight = self._array("int16", layer.weight, (layer.n_in + layer.n_hidden) * rows)
+            target.bias = self._array("int32", layer.bias, rows)
         self.pointer = ffi.new("drnn_model_t *")
         self.pointer.abi_version = lib.DRNN_ABI_VERSION
         self.pointer.n_layers = len(model.layers)
@@ -98,12 +115,15 @@ class _CModel:
         self.pointer.learning_rate = (model.learning_rate.m, model.learning_rate.e)
         self.pointer.clip = (model.clip.m, model.clip.e)
         self.pointer.layers = self.layers
-        self.pointer.readout_weight = self._array("const int16_t[]", model.readout_weight)
-        self.pointer.readout_bias = self._array("const int32_t[]", model.readout_bias)
+        n_weights = model.n_classes * model.layers[-1].n_hidden
+        self.pointer.readout_weight = self._array("int16", model.readout_weight, n_weights)
+        self.pointer.readout_bias = self._array("int32", model.readout_bias, model.n_classes)
         self.pointer.hash = model.hash()
 
-    def _array(self, c_type: str, values: NDArray[Any]) -> Any:
-        array = ffi.from_buffer(c_type, np.ascontiguousarray(values))
+    def _array(self, dtype: str, values: NDArray[Any], count: int) -> Any:
+        if values.dtype != dtype or values.size != count:
+            raise CoreError("drnn_model_t", lib.DRNN_ERR_MODEL)
+        array = ffi.from_buffer(f"const {dtype}_t[]", np.ascontiguousarray(values))
         self._kept.append(array)
         return array
 
@@ -166,8 +186,10 @@ class CoreNetwork:
 
     def push(self, frames: Int16, want_hidden: bool = True) -> Int16 | None:
         """Frames (k, n_in) int16 in, hidden states (k, n_hidden) int16 Q1.14 out, if wanted."""
+        if frames.shape[1:] != (self._n_in,) or frames.dtype != np.int16:
+            raise ValueError(f"frames are {frames.dtype}{list(frames.shape)}, not int16[frames, {self._n_in}]")
         hidden = np.empty((len(frames), self._n_hidden), np.int16)
-        for frame, h in zip(np.ascontiguousarray(frames, np.int16), hidden, strict=True):
+        for frame, h in zip(np.ascontiguousarray(frames), hidden, strict=True):
             _check("drnn_push", lib.drnn_push(self._net, ffi.from_buffer("int16_t[]", frame)))
             if want_hidden:
                 h[:] = self.tensor("hidden")
@@ -185,21 +207,27 @@ class CoreNetwork:
 
     def tensor(self, name: str) -> NDArray[Any]:
         """A copy of a tensor, flat; names as in TENSOR_IDS."""
-        return self._view(name).copy()
+        return _elements(self._describe(name)).copy()
 
     def set_tensor(self, name: str, values: NDArray[Any]) -> None:
-        """Overwrite a trained tensor."""
-        self._view(name)[:] = np.ravel(values)
+        """Overwrite a trained tensor, between samples; CoreError where the values do not fit."""
+        tensor = self._describe(name)
+        elements = _elements(tensor)
+        fitting = np.ravel(values).astype(elements.dtype)
+        if not tensor.writable or fitting.size != elements.size:
+            raise CoreError("drnn_tensor", lib.DRNN_ERR_TENSOR)
+        if (fitting != np.ravel(values)).any():
+            raise CoreError("drnn_tensor", lib.DRNN_ERR_RANGE)
+        elements[:] = fitting
 
     def tensors(self, names: Iterable[str]) -> dict[str, NDArray[Any]]:
         """Several tensors by name."""
         return {name: self.tensor(name) for name in names}
 
-    def _view(self, name: str) -> NDArray[Any]:
+    def _describe(self, name: str) -> Any:
         tensor = ffi.new("drnn_tensor_t *")
         _check("drnn_tensor", lib.drnn_tensor(self._net, TENSOR_IDS[name], tensor))
-        buffer = ffi.buffer(tensor.data, tensor.count * tensor.item_bytes)
-        return np.frombuffer(buffer, np.int16 if tensor.item_bytes == 2 else np.int32)
+        return tensor
 
     def _step_result(self) -> StepResult:
         return StepResult(*(int(getattr(self._result, name)) for name in StepResult.__dataclass_fields__))

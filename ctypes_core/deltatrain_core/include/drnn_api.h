@@ -14,10 +14,13 @@ size_t drnn_arena_size(const drnn_model_t *model);
  */
 int drnn_init(drnn_t *net, const drnn_model_t *model, void *arena, size_t arena_bytes);
 
-/* Go back to the weights of the model in flash; the configuration stays. */
+/* Go back to the weights of the model in flash; the configuration stays. Drops an unfinished sample. */
 int drnn_reset_weights(drnn_t *net);
 
-/* Set learning rate, clip, thresholds, seed and step number. Error: DRNN_ERR_RANGE. */
+/*
+ * Set learning rate, clip, thresholds, seed and step number, also during a sample: its next frames take the thresholds.
+ * Error: DRNN_ERR_RANGE.
+ */
 int drnn_configure(drnn_t *net, const drnn_config_t *config);
 
 /* Start a sample: h = c = 0, v_hat = 0, M = b. Drops an unfinished one. */
@@ -39,7 +42,10 @@ int drnn_infer(drnn_t *net, drnn_result_t *result);
  */
 int drnn_train(drnn_t *net, uint16_t label, drnn_result_t *result);
 
-/* Find a tensor in the arena. Error: DRNN_ERR_TENSOR. */
+/*
+ * Find a tensor in the arena. Any value may be written where `writable` is set, but between samples only: M holds the
+ * products of the weights so far, and no longer equals b + W.v_hat when they change. Error: DRNN_ERR_TENSOR.
+ */
 int drnn_tensor(const drnn_t *net, int id, drnn_tensor_t *tensor);
 
 /* What an error code means, for people. Never NULL. */

@@ -41,7 +41,7 @@ enum drnn_error {
     DRNN_ERR_TENSOR = -8       /* no such tensor, or outside its elements, or not writable */
 };
 
-/* A positive real number m * 2^e with 32768 <= m <= 65535; m = 0 is zero. Learning rate, clip and step size. */
+/* A positive real number m * 2^e with 32768 <= m <= 65535, or zero: m = e = 0. Learning rate, clip and step size. */
 typedef struct {
     uint16_t m;
     int16_t e;
@@ -78,8 +78,8 @@ typedef struct {
 
 /* What may change at run time. */
 typedef struct {
-    drnn_scale_t learning_rate;  /* below 32 */
-    drnn_scale_t clip;           /* C: the step is scaled by min(1, C / B), B the bound of the gradient's norm */
+    drnn_scale_t learning_rate;  /* m * 2^e with -64 <= e <= -11, so below 32; or zero */
+    drnn_scale_t clip;           /* C, -64 <= e <= 64: the step is scaled by min(1, C / B), B the gradient's norm bound */
     int16_t theta_x;             /* threshold of inputs, in their format; 0 .. 32767 */
     int16_t theta_h;             /* threshold of hidden units, Q1.14 */
     uint32_t seed;               /* of stochastic rounding */
@@ -106,7 +106,7 @@ typedef struct {
     uint32_t saturated_c;
     uint32_t saturated_grad;   /* carried gradients */
     uint32_t saturated_w;      /* weights and biases at the end of their range */
-    uint32_t underflow_dm;     /* entries of dM that became 0 in int16 though they were not */
+    uint32_t underflow_dm;     /* entries of dM that became 0 when they were stored as int16, though they were not */
 } drnn_result_t;
 
 /* Tensors a host may read; those up to DRNN_T_READOUT_BIAS it may write too. */
@@ -116,9 +116,9 @@ enum drnn_tensor_id {
     DRNN_T_READOUT_WEIGHT = 2, /* int16 [n_classes][n_hidden] */
     DRNN_T_READOUT_BIAS = 3,   /* int32 [n_classes] */
     DRNN_T_HIDDEN = 4,         /* int16 [n_hidden], after the last frame */
-    DRNN_T_CELL = 5,           /* int16 [n_hidden], after the last frame */
+    DRNN_T_CELL = 5,           /* int16 [n_hidden], after the last frame; an earlier sample's before the first */
     DRNN_T_LOGITS = 6,         /* int32 [n_classes], of the last sample */
-    DRNN_T_DM = 7,             /* int16 [n_steps][G * n_hidden], of the last training step */
+    DRNN_T_DM = 7,             /* int16 [n_steps][G * n_hidden], of the last training step; empty during a sample */
     DRNN_T_COUNT = 8
 };
 

@@ -15,6 +15,19 @@
 #define MAX_LEARNING_RATE_E (-11)  /* m * 2^-11 < 32: NUMERICS.md bounds the shifts of the update by it */
 #define MAX_SCALE_E 64
 
+/* Zero has one form: NUMERICS.md bounds the shifts of the update by e. */
+static int scale_is_valid(drnn_scale_t scale, int largest_e)
+{
+    return scale.m == 0 ? scale.e == 0
+                        : scale.m >= DRNN_SCALE_MIN_M && scale.e >= -MAX_SCALE_E && scale.e <= largest_e;
+}
+
+static int config_is_valid(const drnn_config_t *config)
+{
+    return scale_is_valid(config->learning_rate, MAX_LEARNING_RATE_E) && scale_is_valid(config->clip, MAX_SCALE_E) &&
+           config->clip.m != 0 && config->theta_x >= 0 && config->theta_h >= 0;
+}
+
 int drnn_init(drnn_t *net, const drnn_model_t *model, void *arena, size_t arena_bytes)
 {
     drnn_plan_t plan;
@@ -24,17 +37,17 @@ int drnn_init(drnn_t *net, const drnn_model_t *model, void *arena, size_t arena_
     if (arena_bytes < plan.total || (uintptr_t)arena % 8 != 0) {
         return DRNN_ERR_ARENA;
     }
-    drnn_config_t config = {model->learning_rate, model->clip, 0, 0, 0, 0};
-    config.theta_x = model->layers[0].theta_x;
-    config.theta_h = model->layers[0].theta_h;
-
+    const drnn_config_t config = {
+        model->learning_rate, model->clip, model->layers[0].theta_x, model->layers[0].theta_h, 0, 0,
+    };
+    if (!config_is_valid(&config)) {
+        return DRNN_ERR_MODEL;
+    }
     memset(net, 0, sizeof *net);
     net->model = model;
     net->arena = arena;
     net->plan = plan;
-    if (drnn_configure(net, &config) != DRNN_OK) {
-        return DRNN_ERR_MODEL;
-    }
+    net->config = config;
     memset(net->arena, 0, plan.total); /* so that the history reads as zeros before the first sample */
     return drnn_reset_weights(net);
 }
@@ -48,19 +61,14 @@ int drnn_reset_weights(drnn_t *net)
     memcpy(drnn_readout_weight(net), net->model->readout_weight,
            (uint32_t)net->model->n_classes * layer->n_hidden * sizeof(int16_t));
     memcpy(drnn_readout_bias(net), net->model->readout_bias, net->model->n_classes * sizeof(int32_t));
+    net->n_steps = 0;
     net->phase = DRNN_PHASE_IDLE;
     return DRNN_OK;
 }
 
-static int scale_is_valid(drnn_scale_t scale, int largest_e)
-{
-    return scale.m == 0 || (scale.m >= DRNN_SCALE_MIN_M && scale.e >= -MAX_SCALE_E && scale.e <= largest_e);
-}
-
 int drnn_configure(drnn_t *net, const drnn_config_t *config)
 {
-    if (!scale_is_valid(config->learning_rate, MAX_LEARNING_RATE_E) || !scale_is_valid(config->clip, MAX_SCALE_E) ||
-        config->clip.m == 0 || config->theta_x < 0 || config->theta_h < 0) {
+    if (!config_is_valid(config)) {
         return DRNN_ERR_RANGE;
     }
     net->config = *config;
@@ -92,15 +100,10 @@ int drnn_infer(drnn_t *net, drnn_result_t *result)
 static void normalise_d_logits(drnn_t *net)
 {
     int32_t *d_logits = drnn_d_logits(net);
-    uint32_t largest = 0;
-    for (uint32_t k = 0; k < net->model->n_classes; ++k) {
-        const uint32_t magnitude = drnn_magnitude(d_logits[k]);
-        if (magnitude > largest) {
-            largest = magnitude;
-        }
-    }
-    const int shift = largest == 0 ? 0 : drnn_bit_length(largest) - D_LOGIT_BITS;
-    for (uint32_t k = 0; k < net->model->n_classes; ++k) {
+    const uint32_t n_classes = net->model->n_classes;
+    const uint32_t largest = drnn_largest(d_logits, n_classes);
+    const int shift = largest == 0 ? 0 : drnn_bit_length(largest) - D_LOGIT_BITS; /* in [-13, 17] */
+    for (uint32_t k = 0; k < n_classes; ++k) {
         d_logits[k] = (int32_t)drnn_rescale(d_logits[k], shift);
     }
     net->result.grad_exponent = shift - D_LOGIT_FULL_FRAC_BITS;
@@ -158,7 +161,7 @@ int drnn_tensor(const drnn_t *net, int id, drnn_tensor_t *tensor)
     case DRNN_T_LOGITS:
         return describe(tensor, drnn_logits(net), n_classes, 4, 0);
     case DRNN_T_DM:
-        return describe(tensor, drnn_gates(net), net->n_steps * rows, 2, 0);
+        return describe(tensor, drnn_gates(net), net->phase == DRNN_PHASE_SAMPLE ? 0 : net->n_steps * rows, 2, 0);
     default:
         return DRNN_ERR_TENSOR;
     }

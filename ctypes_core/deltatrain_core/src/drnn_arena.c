@@ -10,13 +10,20 @@ static int in_range(int value, int low, int high)
     return value >= low && value <= high;
 }
 
-/* The ranges within which NUMERICS.md proves that no accumulator overflows. */
+/* The ranges within which NUMERICS.md, "Bounds", proves that no accumulator overflows. */
 static int layer_is_supported(const drnn_layer_t *layer)
 {
     return layer->cell == DRNN_LSTM && in_range(layer->n_in, 1, DRNN_MAX_WIDTH) &&
            in_range(layer->n_hidden, 1, DRNN_MAX_WIDTH) && in_range(layer->x_frac_bits, 6, 14) &&
            in_range(layer->wx_frac_bits, 8, 16) && in_range(layer->wh_frac_bits, 10, 16) &&
            in_range(layer->c_frac_bits, 4, 14) && layer->theta_x >= 0 && layer->theta_h >= 0;
+}
+
+/* The counters of MACs are 32 bits wide: they hold the products of the longest sample with every entry active. */
+static int macs_can_be_counted(const drnn_model_t *model)
+{
+    const drnn_layer_t *layer = &model->layers[0];
+    return (uint64_t)model->max_steps * drnn_rows(layer) * drnn_width(layer) <= UINT32_MAX;
 }
 
 static uint32_t place(drnn_plan_t *plan, uint32_t count, uint32_t item_bytes)
@@ -30,7 +37,8 @@ int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
 {
     if (model->abi_version != DRNN_ABI_VERSION || model->n_layers != 1 ||
         !in_range(model->n_classes, 2, DRNN_MAX_CLASSES) || !in_range(model->max_steps, 1, DRNN_MAX_STEPS) ||
-        !in_range(model->readout_frac_bits, 10, 15) || !layer_is_supported(&model->layers[0])) {
+        !in_range(model->readout_frac_bits, 10, 15) || !layer_is_supported(&model->layers[0]) ||
+        !macs_can_be_counted(model)) {
         return DRNN_ERR_MODEL;
     }
     const drnn_layer_t *layer = &model->layers[0];

@@ -11,7 +11,7 @@
 static void start_from_readout(drnn_t *net)
 {
     const uint32_t n_hidden = drnn_layer(net)->n_hidden;
-    const int shift = net->model->readout_frac_bits - DRNN_GRAD_GUARD_BITS;
+    const int shift = net->model->readout_frac_bits - DRNN_GRAD_GUARD_BITS; /* in [4, 9] */
     for (uint32_t j = 0; j < n_hidden; ++j) {
         int64_t sum = 0; /* below DRNN_MAX_CLASSES * 2^15 * 2^14 = 2^37 */
         for (uint32_t k = 0; k < net->model->n_classes; ++k) {
@@ -65,7 +65,7 @@ static void lstm_cell_backward(drnn_t *net, uint32_t t)
     }
 }
 
-/* The smallest exponent e >= 0 with round(largest / 2^e) <= 32767. */
+/* The smallest exponent e >= 0 with round(largest / 2^e) <= 32767; largest < 2^31, so e <= 17. */
 static int int16_exponent(uint32_t largest)
 {
     const int excess = drnn_bit_length(largest) - 15;
@@ -84,14 +84,7 @@ static void store_dm(drnn_t *net, uint32_t t)
     const uint32_t rows = drnn_rows(drnn_layer(net));
     const int32_t *dm_acc = drnn_dm_acc(net);
     int16_t *stored = &drnn_gates(net)[t * rows];
-    uint32_t largest = 0;
-    for (uint32_t i = 0; i < rows; ++i) {
-        const uint32_t magnitude = drnn_magnitude(dm_acc[i]);
-        if (magnitude > largest) {
-            largest = magnitude;
-        }
-    }
-    const int needed = int16_exponent(largest);
+    const int needed = int16_exponent(drnn_largest(dm_acc, rows));
     const int raise = needed - net->result.dm_exponent;
     if (raise > 0) {
         for (uint32_t i = rows; i < (net->n_steps - t) * rows; ++i) {
@@ -149,6 +142,7 @@ static void through_deltas(drnn_t *net, uint32_t t)
     }
     for (uint32_t a = 0; a < n_active; ++a) {
         const uint32_t j = (uint32_t)columns[a] - layer->n_in;
+        /* |product| <= 2^42 and the shift is in [-7, 16]: below 2^50 */
         const int32_t d_delta = drnn_saturate(drnn_rescale(products[a], layer->wh_frac_bits - net->result.dm_exponent),
                                               DRNN_INT32_MAX, saturated);
         d_hidden[j] = drnn_saturate((int64_t)d_v_hat[j] + d_delta, DRNN_INT32_MAX, saturated);

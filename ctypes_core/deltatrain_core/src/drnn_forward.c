@@ -64,7 +64,7 @@ static void lstm_cell(drnn_t *net, int16_t *gates, const int16_t *c_prev, int16_
         const int32_t f = drnn_sigmoid_q14(drnn_round_shift(m[n_hidden + k], m_frac_bits - 13));
         const int32_t g = drnn_tanh_q14(drnn_round_shift(m[2 * n_hidden + k], m_frac_bits - 14));
         const int32_t o = drnn_sigmoid_q14(drnn_round_shift(m[3 * n_hidden + k], m_frac_bits - 13));
-        const int64_t kept = c_prev != NULL ? f * c_prev[k] * c_unit : 0; /* Q28 */
+        const int64_t kept = c_prev != NULL ? f * c_prev[k] * c_unit : 0; /* Q28, at most 2^14 * 2^15 * 2^10 */
         c[k] = (int16_t)drnn_saturate(drnn_round_shift(kept + i * g, 28 - c_frac_bits), DRNN_INT16_MAX,
                                       &net->result.saturated_c);
         const int32_t tanh_c = drnn_tanh_q14((int64_t)c[k] * c_unit);
@@ -100,7 +100,7 @@ int drnn_push(drnn_t *net, const int16_t *x)
     }
     const uint32_t t = net->n_steps;
     const uint32_t rows = drnn_rows(layer);
-    const uint32_t start = t == 0 ? 0 : net->result.active_x + net->result.active_h;
+    const uint32_t start = net->result.active_x + net->result.active_h; /* events of the steps before */
     uint32_t *mask = &drnn_event_mask(net)[t * drnn_mask_words(layer)];
     uint16_t *columns = drnn_columns(net);
     int16_t *deltas = &drnn_event_value(net)[start];
@@ -135,6 +135,7 @@ void drnn_readout(drnn_t *net)
     uint32_t saturated = 0; /* a logit beyond +-32768 stays the largest or the smallest: nothing to report */
     for (uint32_t k = 0; k < net->model->n_classes; ++k) {
         const int16_t *w = &drnn_readout_weight(net)[k * n_hidden];
+        /* below DRNN_MAX_WIDTH * 2^15 * 2^14 + 2^31 * 2^5 < 2^40 */
         int64_t acc = drnn_readout_bias(net)[k] * ((int64_t)1 << (acc_frac_bits - DRNN_BIAS_FRAC_BITS));
         for (uint32_t j = 0; j < n_hidden; ++j) {
             acc += w[j] * (int32_t)h[j];

@@ -11,7 +11,7 @@ enum drnn_phase {
     DRNN_PHASE_SAMPLE = 1  /* between drnn_begin and drnn_train */
 };
 
-#define DRNN_LSTM_GATES 4
+#define DRNN_LSTM_GATES 4  /* so that the rows of a column are a multiple of DRNN_ROW_BLOCK */
 #define DRNN_MASK_BITS 32
 
 static inline const drnn_layer_t *drnn_layer(const drnn_t *net)

@@ -7,8 +7,7 @@ void drnn_accumulate_columns(int64_t *m_acc, const int16_t *weight, uint32_t row
                              const int16_t *deltas, uint32_t n_active, int shift)
 {
     const int64_t unit = (int64_t)1 << shift;
-    uint32_t row = 0;
-    for (; row + 4 <= rows; row += 4) {
+    for (uint32_t row = 0; row < rows; row += DRNN_ROW_BLOCK) {
         int64_t sum0 = 0;
         int64_t sum1 = 0;
         int64_t sum2 = 0;
@@ -26,13 +25,6 @@ void drnn_accumulate_columns(int64_t *m_acc, const int16_t *weight, uint32_t row
         m_acc[row + 2] += sum2 * unit;
         m_acc[row + 3] += sum3 * unit;
     }
-    for (; row < rows; ++row) {
-        int64_t sum = 0;
-        for (uint32_t a = 0; a < n_active; ++a) {
-            sum += weight[(uint32_t)columns[a] * rows + row] * (int32_t)deltas[a];
-        }
-        m_acc[row] += sum * unit;
-    }
 }
 
 void drnn_dot_columns(int64_t *products, const int16_t *weight, uint32_t rows, const int16_t *dm,
@@ -48,7 +40,7 @@ void drnn_dot_columns(int64_t *products, const int16_t *weight, uint32_t rows, c
     }
 }
 
-void drnn_gradient_rows(int64_t sums[DRNN_GRADIENT_ROWS], const int16_t *dm, uint32_t rows, uint32_t row,
+void drnn_gradient_rows(int64_t sums[DRNN_ROW_BLOCK], const int16_t *dm, uint32_t rows, uint32_t row,
                         const uint16_t *steps, const int16_t *deltas, uint32_t n)
 {
     int64_t sum0 = 0;

@@ -2,18 +2,21 @@
  * The three sparse products, each over one and the same list of active columns. Sums are exact: 64 bits wide, never
  * rounded, so every variant of a kernel gives the same words whatever its order of summation.
  *
- * Bounds: |w|, |dm| <= 32767, |delta| <= 32766, so a product is below 2^30; columns <= 2 * DRNN_MAX_WIDTH = 2^11,
- * rows <= 4 * DRNN_MAX_WIDTH = 2^12 and steps <= DRNN_MAX_STEPS = 2^12, so every sum stays below 2^42.
+ * Bounds: |w| <= 32768 (a host may write that), |dm| <= 32767, |delta| <= 32766, so a product is below 2^30;
+ * columns <= 2 * DRNN_MAX_WIDTH = 2^11, rows <= 4 * DRNN_MAX_WIDTH = 2^12 and steps <= DRNN_MAX_STEPS = 2^12, so every
+ * sum stays below 2^42. `rows` is a multiple of DRNN_ROW_BLOCK.
  */
 #ifndef DRNN_KERNELS_H
 #define DRNN_KERNELS_H
 
 #include <stdint.h>
 
+#define DRNN_ROW_BLOCK 4 /* rows that a kernel sums at a time */
+
 /*
  * m_acc[i] += 2^shift * sum over a of weight[columns[a]][i] * deltas[a]   (W . Delta)
  *
- * m_acc [rows], weight [any][rows], columns and deltas [n_active]. Cost: rows * n_active MACs.
+ * m_acc [rows], weight [any][rows], columns and deltas [n_active], shift in [0, 16]. Cost: rows * n_active MACs.
  */
 void drnn_accumulate_columns(int64_t *m_acc, const int16_t *weight, uint32_t rows, const uint16_t *columns,
                              const int16_t *deltas, uint32_t n_active, int shift);
@@ -27,12 +30,11 @@ void drnn_dot_columns(int64_t *products, const int16_t *weight, uint32_t rows, c
                       const uint16_t *columns, uint32_t n_active);
 
 /*
- * sums[r] = sum over s of dm[steps[s]][row + r] * deltas[s] for r < DRNN_GRADIENT_ROWS   (rows of one column of dM . Delta^T)
+ * sums[r] = sum over s of dm[steps[s]][row + r] * deltas[s] for r < DRNN_ROW_BLOCK   (rows of one column of dM . Delta^T)
  *
- * dm [any][rows], row + DRNN_GRADIENT_ROWS <= rows, steps and deltas [n]. Cost: DRNN_GRADIENT_ROWS * n MACs.
+ * dm [any][rows], row + DRNN_ROW_BLOCK <= rows, steps and deltas [n]. Cost: DRNN_ROW_BLOCK * n MACs.
  */
-#define DRNN_GRADIENT_ROWS 4
-void drnn_gradient_rows(int64_t sums[DRNN_GRADIENT_ROWS], const int16_t *dm, uint32_t rows, uint32_t row,
+void drnn_gradient_rows(int64_t sums[DRNN_ROW_BLOCK], const int16_t *dm, uint32_t rows, uint32_t row,
                         const uint16_t *steps, const int16_t *deltas, uint32_t n);
 
 #endif

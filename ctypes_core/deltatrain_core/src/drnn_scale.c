@@ -11,16 +11,10 @@ drnn_scale_t drnn_scale_ceil(uint64_t value, int exponent)
         return result;
     }
     const int excess = drnn_bit_length(value) - MANTISSA_BITS;
-    uint64_t m = value;
-    if (excess > 0) {
-        m = value >> excess;
-        if ((m << excess) != value) {
-            ++m;
-        }
-        exponent += excess;
-    } else {
-        m = value << -excess;
-        exponent += excess;
+    uint64_t m = excess > 0 ? value >> excess : value << -excess;
+    exponent += excess;
+    if (excess > 0 && (m << excess) != value) {
+        ++m;
     }
     if (m >> MANTISSA_BITS) { /* rounding up reached 65536 */
         m >>= 1;
@@ -42,12 +36,10 @@ drnn_scale_t drnn_scale_add_ceil(drnn_scale_t a, drnn_scale_t b)
     const drnn_scale_t large = a.e >= b.e ? a : b;
     const drnn_scale_t small = a.e >= b.e ? b : a;
     const int distance = large.e - small.e;
-    uint64_t sum = (uint64_t)large.m;
-    if (distance <= MANTISSA_BITS) {
-        sum = (sum << distance) + (uint64_t)small.m;
-        return drnn_scale_ceil(sum, small.e);
+    if (distance > MANTISSA_BITS) {
+        return drnn_scale_ceil((uint64_t)large.m + 1, large.e); /* the small one is less than a unit of the large one */
     }
-    return drnn_scale_ceil(sum + 1, large.e); /* the small one is less than one unit of the large one */
+    return drnn_scale_ceil(((uint64_t)large.m << distance) + small.m, small.e);
 }
 
 drnn_scale_t drnn_scale_mul(drnn_scale_t a, drnn_scale_t b)

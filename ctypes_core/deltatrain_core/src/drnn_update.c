@@ -23,7 +23,10 @@ static uint64_t square(int32_t value)
     return (uint64_t)((int64_t)value * value);
 }
 
-/* Sum over t of |dM_t| * sqrt(|Delta_t|^2 + [t = 1]), each root rounded up; units: stored dM * 2^-14. NUMERICS.md. */
+/*
+ * Sum over t of |dM_t| * sqrt(|Delta_t|^2 + [t = 1]), each root rounded up; units: stored dM * 2^-14. NUMERICS.md.
+ * |dM_t|^2 <= 2^42 and |Delta_t|^2 < 2^56 + 2^41, so that the sum stays below 2^12 * 2^21 * 2^28.5 < 2^62.
+ */
 static uint64_t recurrent_bound(const drnn_t *net)
 {
     const drnn_layer_t *layer = drnn_layer(net);
@@ -100,8 +103,9 @@ static stepper_t stepper(drnn_t *net, drnn_scale_t step, int exponent, int frac_
 
 /*
  * value - sum * m / 2^shift, the quotient rounded up with the probability of its fraction, to 16 bits of `random`.
- * |sum| < 2^42 and m < 2^16, so the product is below 2^58; with the random addend (below 2^62) it fits int64.
- * A shift to the left happens only to biases, where |sum| < 2^15: at most 24 bits (drnn_configure bounds the rate).
+ * |sum| <= 2^42 and m < 2^16, so the product is below 2^58; with the random addend (below 2^62) it fits int64.
+ * A shift to the left happens only to biases, where |sum| < 2^15 and it is 11 bits at most (drnn_configure bounds the
+ * rate): below 2^42; or where the rate is zero, and so the product.
  */
 static int32_t stepped(const stepper_t *s, int32_t value, int64_t sum, uint32_t random, int32_t limit)
 {
@@ -172,10 +176,10 @@ static uint32_t events_of_column(drnn_t *net, uint32_t column)
 static void update_column(drnn_t *net, const stepper_t *s, uint32_t column, uint32_t n_events)
 {
     const uint32_t rows = drnn_rows(drnn_layer(net));
-    for (uint32_t row = 0; row < rows; row += DRNN_GRADIENT_ROWS) {
-        int64_t sums[DRNN_GRADIENT_ROWS];
+    for (uint32_t row = 0; row < rows; row += DRNN_ROW_BLOCK) {
+        int64_t sums[DRNN_ROW_BLOCK];
         drnn_gradient_rows(sums, drnn_gates(net), rows, row, drnn_column_steps(net), drnn_column_deltas(net), n_events);
-        for (uint32_t r = 0; r < DRNN_GRADIENT_ROWS; ++r) {
+        for (uint32_t r = 0; r < DRNN_ROW_BLOCK; ++r) {
             step_int16(s, drnn_weight(net), column * rows + row + r, sums[r]);
         }
     }

@@ -321,16 +321,14 @@ class FixedNetwork:
         shift: Any,
         tensor: int,
         limit: int,
-        changes: NDArray[np.bool_] | None = None,
+        changes: NDArray[np.bool_] | bool = True,
     ) -> Int64:
-        """values − sums · m / 2^shift, rounded stochastically with 16 random bits; where `changes`."""
+        """Where `changes`: values − sums · m / 2^shift, rounded stochastically with 16 random bits, saturated."""
         random = random_bits(self._seed, self._step, tensor, values.size).reshape(values.shape)
         quotient = stochastic_quotient(sums * m, np.broadcast_to(shift, values.shape), random)
-        if changes is not None:
-            quotient = np.where(changes, quotient, 0)
-        stepped, saturated = saturate(values - quotient, limit)
+        stepped, saturated = saturate(np.where(changes, values - quotient, 0), limit)
         self.result.saturated_w += saturated
-        return stepped
+        return np.where(changes, stepped, values)
 
 
 def int16_exponent(largest: int) -> int:
