@@ -267,7 +267,7 @@ def test_bad_input_is_named() -> None:
     raw, labels = make_sequences(4)
     with pytest.raises(InputError, match="nothing to evaluate"):
         evaluate(model, [], [])
-    with pytest.raises(InputError, match="label 3 of sequence 2"):
+    with pytest.raises(InputError, match="label 3 of item 2"):
         evaluate(model, raw, [0, 1, 3, 1])
     with pytest.raises(InputError, match="one label each"):
         evaluate(model, raw, labels[:3])

@@ -7,6 +7,10 @@ with every learning rate and clip of the grid (float, batch 1, one pass). A spea
 each `inner` speaker with the model that has seen neither, so nothing of `outer` enters into the choice made for
 `outer`. The table gives mean error before and after, and the ratio each outer speaker's choice is made by. Models
 are kept in `--keep` (if given), so that a stopped run goes on.
+
+    python tools/tune_personal.py --data fsdd --data-dir DIR --confirm
+
+is for after the choice: each speaker in turn is held out, and met with the default learning rate and clip.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import dataclasses
 import itertools
 import sys
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -26,7 +31,7 @@ from deltatrain.errors import DeltatrainError
 from deltatrain.features import standardise
 from deltatrain.model import FloatModel
 from deltatrain.pretrain import Augmentation, FitConfig, evaluate, fit
-from deltatrain.reference import OperationCount, SgdTrainer
+from deltatrain.reference import DEFAULT_CLIP, DEFAULT_LEARNING_RATE, OperationCount, SgdTrainer
 
 # Step lengths lr·C, each with a clip that acts seldom, often and nearly always.
 GRID = [(length / clip, clip) for length in (0.16, 0.32, 0.48, 0.64) for clip in (2.0, 1.0, 0.5)]
@@ -43,8 +48,8 @@ class Outcome:
     reduction: npt.NDArray[np.float64]
 
 
-def pretrained(data: Dataset, held_out: tuple[str, str], config: FitConfig, keep: Path | None) -> FloatModel:
-    """A model of all speakers but two, from `keep` if it is there."""
+def pretrained(data: Dataset, held_out: tuple[str, ...], config: FitConfig, keep: Path | None) -> FloatModel:
+    """A model of all speakers but the held-out ones, from `keep` if it is there."""
     settings = joblib.hash((data.name, dataclasses.asdict(config)))
     path = keep and keep / f"{'-'.join(held_out)}-{settings}.safetensors"
     if path and path.exists():
@@ -96,6 +101,44 @@ def run_pair(
     return outcomes
 
 
+@dataclasses.dataclass(frozen=True)
+class Confirmation:
+    """One held-out speaker met with the defaults."""
+
+    speaker: str
+    seed: int
+    before: float
+    after: float
+    reduction: float
+
+
+def confirm(
+    data: Dataset, speaker: str, config: FitConfig, per_class: int, keep: Path | None
+) -> Confirmation:
+    """Pre-train without a speaker, personalise with the defaults, test on the speaker's other recordings."""
+    model = pretrained(data, (speaker,), config, keep)
+    train, test = personal_split(data, speaker, per_class, config.seed)
+    trained, reduction = personalise(model, data, train, DEFAULT_LEARNING_RATE, DEFAULT_CLIP)
+    return Confirmation(speaker, config.seed, error(model, data, test), error(trained, data, test), reduction)
+
+
+def report_confirmation(runs: list[Confirmation]) -> str:
+    """A row for each speaker, mean over the seeds, and the mean of all."""
+    lines = [
+        f"learning rate {DEFAULT_LEARNING_RATE:g}, clip {DEFAULT_CLIP:g}",
+        f"{'speaker':12} {'before':>7} {'after':>7} {'ratio':>6} {'ops':>6}   after, by seed",
+    ]
+    for name in [*sorted({run.speaker for run in runs}), "mean"]:
+        own = [run for run in runs if name in ("mean", run.speaker)]
+        before, after = (float(np.mean([getattr(run, key) for run in own])) for key in ("before", "after"))
+        reduction = float(np.mean([run.reduction for run in own]))
+        lines.append(
+            f"{name:12} {before:7.4f} {after:7.4f} {after / before:6.3f} {reduction:6.2f}   "
+            + ("" if name == "mean" else " ".join(f"{run.after:.4f}" for run in own))
+        )
+    return "\n".join(lines)
+
+
 def report(outcomes: list[Outcome]) -> str:
     """The table: a row for each grid point, and each outer speaker's choice."""
     speakers = sorted({outcome.outer for outcome in outcomes})
@@ -122,6 +165,16 @@ def report(outcomes: list[Outcome]) -> str:
     return "\n".join(lines)
 
 
+def in_parallel(tasks: list[Any], jobs: int) -> list[Any]:
+    """What the tasks return, in order, while counting on standard error."""
+    results = []
+    for result in joblib.Parallel(jobs, return_as="generator")(tasks):
+        results.append(result)
+        print(f"\r{len(results)}/{len(tasks)} models", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return results
+
+
 def main() -> None:
     """Run the nested choice and print its table."""
     parser = argparse.ArgumentParser(description="Choose learning rate and clip of personalisation, nested.")
@@ -131,6 +184,7 @@ def main() -> None:
     parser.add_argument("--per-class", type=int, default=5, help="utterances of each class to train on")
     parser.add_argument("--epochs", type=int, default=FitConfig.epochs, help="of pre-training")
     parser.add_argument("--plain", action="store_true", help="pre-train without augmentation")
+    parser.add_argument("--confirm", action="store_true", help="hold each speaker out, with the defaults")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--keep", type=Path, help="folder for the pre-trained models")
     given = parser.parse_args()
@@ -141,19 +195,19 @@ def main() -> None:
         data = load(given.data, given.data_dir)
     except DeltatrainError as problem:
         sys.exit(str(problem))
-    tasks = [
-        joblib.delayed(run_pair)(
-            data, pair, dataclasses.replace(config, seed=seed), given.per_class, given.keep
-        )
-        for pair in itertools.combinations(data.speaker_names, 2)
-        for seed in range(given.seeds)
-    ]
-    outcomes: list[Outcome] = []
-    for done, pair in enumerate(joblib.Parallel(given.jobs, return_as="generator")(tasks), start=1):
-        outcomes += pair
-        print(f"\r{done}/{len(tasks)} models", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    print(report(outcomes))
+    seeds = [dataclasses.replace(config, seed=seed) for seed in range(given.seeds)]
+    shared = (given.per_class, given.keep)
+    if given.confirm:
+        runs = [
+            joblib.delayed(confirm)(data, name, seed, *shared)
+            for name in data.speaker_names
+            for seed in seeds
+        ]
+        print(report_confirmation(in_parallel(runs, given.jobs)))
+    else:
+        pairs = itertools.combinations(data.speaker_names, 2)
+        tasks = [joblib.delayed(run_pair)(data, pair, seed, *shared) for pair in pairs for seed in seeds]
+        print(report([outcome for both in in_parallel(tasks, given.jobs) for outcome in both]))
 
 
 if __name__ == "__main__":

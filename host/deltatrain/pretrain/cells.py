@@ -182,7 +182,7 @@ def _gru_step(m: Array, from_h: Array, bias_nh: Array, h: Array, states: Array, 
     h += n
 
 
-def _before(v: Array, packing: Packing) -> Array:
+def before(v: Array, packing: Packing) -> Array:
     """v_{t-1} at each row of v_t: packed, zero at the first step."""
     out = np.zeros_like(v)
     for (start, n), (earlier, _) in zip(packing.spans()[1:], packing.spans()[:-1], strict=True):
@@ -215,7 +215,7 @@ def _local_factors(cell: str, tape: Tape, packing: Packing) -> tuple[Array, Arra
     r, z, n = g[:, :k], g[:, k : 2 * k], g[:, 2 * k :]
     of_n = (1 - z) * (1 - n**2)
     of_r = of_n * tape.states * r * (1 - r)
-    of_z = (_before(tape.hidden, packing) - n) * z * (1 - z)
+    of_z = (before(tape.hidden, packing) - n) * z * (1 - z)
     return np.concatenate([of_r, of_z, of_n * r, of_n], axis=1), z
 
 
@@ -243,7 +243,7 @@ def backward(
     factors, carry = _local_factors(cell, tape, packing)
     spans = packing.spans()
     if beta:
-        step = np.sign(tape.h.values - _before(tape.h.values, packing)) * dtype.type(beta)
+        step = np.sign(tape.h.values - before(tape.h.values, packing)) * dtype.type(beta)
     # Rows of g that the recurrent weights see: r, z, nh of the GRU's r, z, nh, nx; all of the others.
     seen = slice(0, p.weight_hh.shape[0])
     dh_later, held_p, dc = np.zeros((3, packing.batch, k), dtype)

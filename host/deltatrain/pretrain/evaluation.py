@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from deltatrain.datasets import check_labels
 from deltatrain.errors import InputError
 from deltatrain.features import standardise
 from deltatrain.model import FloatModel
@@ -46,21 +47,6 @@ class Evaluation:
         return self.operations.reduction
 
 
-def check_labels(labels: npt.ArrayLike, count: int, n_classes: int) -> npt.NDArray[np.int64]:
-    """Labels as int64 (count,), each from 0 to n_classes − 1, or InputError."""
-    array = np.asarray(labels)
-    if array.shape != (count,):
-        raise InputError(
-            f"there are {count} sequences and labels of shape {array.shape}; give one label each"
-        )
-    wrong = np.flatnonzero((array != np.floor(array)) | (array < 0) | (array >= n_classes))
-    if wrong.size:
-        raise InputError(
-            f"label {array[wrong[0]]} of sequence {wrong[0]} is out of range; the classes are 0 to {n_classes - 1}"
-        )
-    return array.astype(np.int64)
-
-
 def evaluate(
     model: FloatModel,
     features: Sequence[npt.NDArray[np.floating]],
@@ -81,11 +67,16 @@ def evaluate(
     Raises
     ------
     InputError
-        If there is nothing to evaluate, or a label or feature is out of range.
+        If there is nothing to evaluate, labels are too few or many, or a label or feature is out of range.
     """
     if not features:
         raise InputError("there is nothing to evaluate; give at least one sequence")
-    targets = check_labels(labels, len(features), model.n_classes)
+    targets = np.asarray(labels)
+    if targets.shape != (len(features),):
+        raise InputError(
+            f"there are {len(features)} sequences and labels of shape {targets.shape}; give one label each"
+        )
+    check_labels(targets, model.class_names)
     ready = [standardise(item, model.features) for item in features]
     shape, params = Shape.of(model), FlatTensors(Shape.of(model), dtype, model.tensors())
     logits = np.empty((len(ready), model.n_classes), dtype)

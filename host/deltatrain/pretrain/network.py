@@ -159,7 +159,7 @@ def run(
 
 def _travelled(v_hat: Array, packing: Packing) -> float:
     """Σ|v̂_t − v̂_{t-1}|."""
-    return float(np.abs(v_hat - cells._before(v_hat, packing)).sum(dtype=np.float64))
+    return float(np.abs(v_hat - cells.before(v_hat, packing)).sum(dtype=np.float64))
 
 
 def count_operations(shape: Shape, tapes: Sequence[cells.Tape], packing: Packing) -> OperationCount:
