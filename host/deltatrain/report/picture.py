@@ -60,10 +60,10 @@ def main_picture(story: Story, path_png: Path) -> Path:
 
 
 def _title(figure: Figure, story: Story) -> None:
-    figure.text(
-        0.022, 0.925,
-        words.headline(story), size=21, weight="bold", va="center",
-    )  # fmt: skip
+    headline = figure.text(0.022, 0.925, words.headline(story), size=21, weight="bold", va="center")
+    # A long name of a speaker makes the letters smaller, not the sentence shorter.
+    room = 0.956 * figure.bbox.width
+    headline.set_fontsize(21 * min(1.0, room / headline.get_window_extent().width))
     figure.text(
         0.022, 0.862, f"one at a time, on {words.plain(story.board)}", size=13.5, color=LIGHT["muted"], va="center",
     )  # fmt: skip
