@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from equality import EXTREMES, V_MAX, assert_same_words, random_frames, random_m
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deltatrain.fixed import FixedNetwork, SampleResult
+from deltatrain.fixed import FixedNetwork, SampleResult, scales
 from deltatrain.fixed.activation import sigmoid_q14, tanh_q14
 from deltatrain.fixed.rounding import random_bits
 from deltatrain.fixed.softmax import cross_entropy
@@ -137,6 +138,32 @@ def test_cross_entropy_equals_the_core_and_float(logits: list[int], data: st.Dat
     assert loss / 2**16 == pytest.approx(exact, abs=4e-5, rel=2e-5)
     onehot = np.arange(len(z)) == label
     np.testing.assert_allclose(np.array(gradient) / 2**30, p / p.sum() - onehot, atol=3e-5)
+
+
+def mantissas() -> st.SearchStrategy[int]:
+    """The ends as often as all the rest."""
+    return st.sampled_from([2**15, 2**15 + 1, 2**16 - 2, 2**16 - 1]) | st.integers(2**15, 2**16 - 1)
+
+
+@settings(max_examples=300, deadline=None)
+@given(m=mantissas(), n=mantissas(), distance=st.integers(-20, 20), zeros=st.integers(0, 46), rest=st.integers(-1, 1))
+def test_scales_equal_the_core(m: int, n: int, distance: int, zeros: int, rest: int) -> None:
+    """Each operation, with mantissas that carry, and where one operand is zero."""
+
+    def scale(result: Any) -> Scale:
+        return Scale(result.m, result.e)
+
+    a, b, zero = Scale(m, distance), Scale(n, 0), Scale(0, 0)
+    value = (m << zeros) + (rest if zeros else 0)
+    assert scale(lib.drnn_scale_ceil(value, distance)) == scales.ceil(value, distance)
+    assert scale(lib.drnn_scale_ceil(value >> 30, distance)) == scales.ceil(value >> 30, distance)
+    for x, y in ((a, b), (b, a), (a, zero), (zero, a)):
+        c_x, c_y = (x.m, x.e), (y.m, y.e)
+        assert scale(lib.drnn_scale_add_ceil(c_x, c_y)) == scales.add_ceil(x, y)
+        assert scale(lib.drnn_scale_mul(c_x, c_y)) == scales.multiply(x, y)
+        assert lib.drnn_scale_greater(c_x, c_y) == (scales.exact(x) > scales.exact(y))
+        if y.m != 0:
+            assert scale(lib.drnn_scale_div(c_x, c_y)) == scales.divide(x, y)
 
 
 def test_stochastic_rounding_is_unbiased() -> None:
