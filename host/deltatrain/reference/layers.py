@@ -15,6 +15,7 @@ This is the exact gradient of the masked network. The input and the hidden part 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -99,7 +100,7 @@ class LayerGradients:
     d_accumulators: Array
 
 
-class DeltaLayer:
+class DeltaLayer(ABC):
     """What the three cells share: thresholds, accumulators, and the walk through time in both directions.
 
     Parameters
@@ -270,13 +271,13 @@ class DeltaLayer:
         """β Σ_t |Δh_t|, summed over the hidden units and steps of one sequence."""
         return self.beta * float(np.abs(trace.delta_h).sum())
 
+    @abstractmethod
     def _cell(self, m_x: Array, m_h: Array, h: Array, c: Array) -> tuple[Array, Array, Mapping[str, Array]]:
         """h_t, c_t and what the backward pass needs, from M_t, h_{t-1}, c_{t-1} (only the LSTM has a c)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _cell_backward(self, saved: Mapping[str, Array], dh: Array, dc: Array) -> tuple[Array, Array, Array, Array]:
         """Local gradients of M_x and M_h, the cell's own path to h_{t-1}, and dL/dc_{t-1}."""
-        raise NotImplementedError
 
     def _per_accumulator(self, dm_x: Array, dm_h: Array) -> Array:
         """dM_t with one row for each accumulator; where a gate has only one, both parts are equal."""
