@@ -25,9 +25,7 @@ Array = npt.NDArray[np.float64]
 N_IN, N_CLASSES = 5, 3
 
 
-def make_model(
-    cell: str, n_layers: int = 1, thetas: tuple[float, float] = (0.3, 0.1), seed: int = 0
-) -> FloatModel:
+def make_model(cell: str, n_layers: int = 1, thetas: tuple[float, float] = (0.3, 0.1), seed: int = 0) -> FloatModel:
     rng = np.random.default_rng(seed)
     layers = []
     n_in, h = N_IN, 6
@@ -67,9 +65,7 @@ def make_dataset(count: int, seed: int = 0) -> Dataset:
     directions = np.random.default_rng(99).normal(size=(N_CLASSES, N_IN))
     labels = rng.integers(0, N_CLASSES, count)
     features = tuple(
-        (
-            rng.normal(size=(t, N_IN)).cumsum(axis=0) * 0.3 + np.arange(t)[:, None] * 0.3 * directions[y]
-        ).astype("f4")
+        (rng.normal(size=(t, N_IN)).cumsum(axis=0) * 0.3 + np.arange(t)[:, None] * 0.3 * directions[y]).astype("f4")
         for t, y in zip(rng.integers(6, 13, count), labels, strict=True)
     )
     return Dataset(
@@ -97,9 +93,7 @@ def by_reference(
         count += reference.count_operations(network.layers, result.trace)
         for index, layer in enumerate(network.layers):
             # One bias an accumulator has the gradient of the one that starts it, not the sum of both.
-            own = {
-                key.split(".")[1]: v for key, v in result.grads.items() if key.startswith(f"layer{index}.")
-            }
+            own = {key.split(".")[1]: v for key, v in result.grads.items() if key.startswith(f"layer{index}.")}
             bias = own["bias_ih"]
             if layer.cell == "gru":
                 bias = np.concatenate([bias, own["bias_hh"][2 * layer.n_hidden :]])
@@ -189,9 +183,7 @@ def test_schedule_rises_and_falls() -> None:
     assert schedule(0, 1, 1) == 1.0
 
 
-SMALL = FitConfig(
-    n_hidden=12, epochs=8, batch_size=16, learning_rate=1e-2, augmentation=Augmentation(), seed=3
-)
+SMALL = FitConfig(n_hidden=12, epochs=8, batch_size=16, learning_rate=1e-2, augmentation=Augmentation(), seed=3)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -225,9 +217,7 @@ def test_the_regulariser_buys_sparsity() -> None:
 
 def test_weight_decay_shrinks_weights() -> None:
     data = make_dataset(60)
-    plain, decayed = (
-        fit(data, dataclasses.replace(SMALL, epochs=3, weight_decay=decay)).model for decay in (0.0, 1.0)
-    )
+    plain, decayed = (fit(data, dataclasses.replace(SMALL, epochs=3, weight_decay=decay)).model for decay in (0.0, 1.0))
     for name in ("layer0.weight_ih", "layer0.weight_hh"):
         assert np.abs(decayed.tensors()[name]).sum() < 0.95 * np.abs(plain.tensors()[name]).sum()
 
@@ -235,9 +225,7 @@ def test_weight_decay_shrinks_weights() -> None:
 def test_a_warm_start_goes_on_from_the_model() -> None:
     data = make_dataset(240)
     dense = fit(data, dataclasses.replace(SMALL, theta_x=0.0, theta_h=0.0)).model
-    again = fit(
-        data, dataclasses.replace(SMALL, epochs=1, learning_rate=1e-5, theta_h=0.1), warm_start=dense
-    ).model
+    again = fit(data, dataclasses.replace(SMALL, epochs=1, learning_rate=1e-5, theta_h=0.1), warm_start=dense).model
     assert again.features == dense.features
     assert (again.layers[0].theta_x, again.layers[0].theta_h) == (0.3, 0.1)
     for name, tensor in dense.tensors().items():
@@ -250,9 +238,7 @@ def test_a_warm_start_goes_on_from_the_model() -> None:
         fit(
             data,
             SMALL,
-            warm_start=dataclasses.replace(
-                dense, features=dataclasses.replace(dense.features, log_floor=1e-5)
-            ),
+            warm_start=dataclasses.replace(dense, features=dataclasses.replace(dense.features, log_floor=1e-5)),
         )
 
 

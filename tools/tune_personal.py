@@ -112,9 +112,7 @@ class Confirmation:
     reduction: float
 
 
-def confirm(
-    data: Dataset, speaker: str, config: FitConfig, per_class: int, keep: Path | None
-) -> Confirmation:
+def confirm(data: Dataset, speaker: str, config: FitConfig, per_class: int, keep: Path | None) -> Confirmation:
     """Pre-train without a speaker, personalise with the defaults, test on the speaker's other recordings."""
     model = pretrained(data, (speaker,), config, keep)
     train, test = personal_split(data, speaker, per_class, config.seed)
@@ -198,11 +196,7 @@ def main() -> None:
     seeds = [dataclasses.replace(config, seed=seed) for seed in range(given.seeds)]
     shared = (given.per_class, given.keep)
     if given.confirm:
-        runs = [
-            joblib.delayed(confirm)(data, name, seed, *shared)
-            for name in data.speaker_names
-            for seed in seeds
-        ]
+        runs = [joblib.delayed(confirm)(data, name, seed, *shared) for name in data.speaker_names for seed in seeds]
         print(report_confirmation(in_parallel(runs, given.jobs)))
     else:
         pairs = itertools.combinations(data.speaker_names, 2)

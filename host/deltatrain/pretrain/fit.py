@@ -140,9 +140,7 @@ def fit(
             chosen = order[batch::n_batches]
             sequences = [ready[i] for i in chosen]
             if not config.augmentation.is_nothing:
-                sequences = [
-                    config.augmentation.apply(item, std, features.max_frames, rng) for item in sequences
-                ]
+                sequences = [config.augmentation.apply(item, std, features.max_frames, rng) for item in sequences]
             rows, packing = pack(sequences, dtype)
             labels = data.labels[chosen]
             result = run(shape, params, rows, packing, labels, beta=config.beta, grads=grads)

@@ -115,9 +115,7 @@ def run(
     below = rows
     for index, cell in enumerate(shape.cells):
         tapes.append(
-            cells.forward(
-                cell, params.layer(index), below, packing, shape.theta_x[index], shape.theta_h[index]
-            )
+            cells.forward(cell, params.layer(index), below, packing, shape.theta_x[index], shape.theta_h[index])
         )
         below = tapes[-1].hidden
     weight, bias = params.by_name["readout.weight"], params.by_name["readout.bias"]
