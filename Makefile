@@ -16,10 +16,10 @@ CORE := ctypes_core/deltatrain_core
 CORE_SOURCES := $(wildcard $(CORE)/build_core.py $(CORE)/src/*.[ch] $(CORE)/include/*.h)
 PACKAGING := setup.cfg setup.py pyproject.toml
 
-.PHONY: help demo test setup digits clean debian
+.PHONY: help demo test setup study-speakers study-voices digits clean debian
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: setup ## the main job on the embedded data: export, emulator, training on the device, comparison, report
 	@$(BIN)/deltatrain demo $(ARGS)
@@ -31,6 +31,12 @@ test: setup ## ruff, mypy (strict) and every test
 	$(BIN)/pytest -n $(JOBS) $(ARGS)
 
 setup: .venv/.core ## Debian packages, and the Python environment .venv, where they are missing
+
+study-speakers: setup ## each speaker of fsdd held out, three seeds (DATA_DIR=DIR; about half an hour)
+	$(BIN)/deltatrain study personal --data fsdd --data-dir $(or $(DATA_DIR),$(DELTATRAIN_DATA),.) --jobs $(JOBS) $(ARGS)
+
+study-voices: setup ## each held-out voice of the embedded data, three seeds
+	$(BIN)/deltatrain study personal --data digits --jobs $(JOBS) $(ARGS)
 
 digits: setup ## synthesise the embedded data set anew (needs espeak-ng)
 	.ci/debian espeak-ng
