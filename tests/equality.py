@@ -9,7 +9,7 @@ on random models and then at the ends of all ranges, and prints `N steps, M word
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,45 +21,68 @@ from numpy.typing import NDArray
 import deltatrain_core.network
 from deltatrain.features import FeatureConfig
 from deltatrain.fixed import FixedNetwork, SampleResult
+from deltatrain.model import N_ACCUMULATORS, N_GATES
 from deltatrain.quant_model import QuantLayer, QuantModel
 from deltatrain.scale import Scale
+from deltatrain.training import Settings
 from deltatrain_core import CoreNetwork, StepResult
 from deltatrain_core._core import lib
 from deltatrain_core.build_core import DECLARING_HEADERS, declarations
 
 Rng = np.random.Generator
 V_MAX = lib.DRNN_V_MAX
-WORDS = (
-    "hidden",
-    "cell",
-    "logits",
-    "dm",
-    "readout.weight",
-    "readout.bias",
-    "layer0.weight",
-    "layer0.bias",
-)
+CELLS = ("lstm", "gru", "rnn")
 
 
-def random_model(rng: Rng, n_in: int, n_hidden: int, n_classes: int, max_steps: int, spread: float) -> QuantModel:
-    """A model with random tensors and formats; `spread` 1 is a trained network's, 30 saturates everything."""
-    shape = (n_in + n_hidden, 4 * n_hidden)
-    layer = QuantLayer(
-        cell="lstm",
+def words_of(model: QuantModel) -> list[str]:
+    """Every tensor that a trainer of this model shows."""
+    names = [*model.tensors(), "logits"]
+    for index, layer in enumerate(model.layers):
+        names += [f"layer{index}.hidden", f"layer{index}.dm", *([f"layer{index}.cell"] if layer.cell == "lstm" else [])]
+    return names
+
+
+def random_layer(rng: Rng, cell: str, n_in: int, n_hidden: int, x_frac_bits: int, spread: float) -> QuantLayer:
+    """A layer with random tensors and formats."""
+    shape = (n_in + n_hidden, N_GATES[cell] * n_hidden)
+    n_biases = N_ACCUMULATORS[cell] * n_hidden
+    return QuantLayer(
+        cell=cell,
         n_in=n_in,
         n_hidden=n_hidden,
-        x_frac_bits=int(rng.integers(6, 15)),
+        x_frac_bits=x_frac_bits,
         wx_frac_bits=int(rng.integers(8, 17)),
         wh_frac_bits=int(rng.integers(10, 17)),
         c_frac_bits=int(rng.integers(4, 15)),
         theta_x=int(rng.integers(0, 4000)),
         theta_h=int(rng.integers(0, 8000)),
         weight=rng.normal(0, 1000 * spread, shape).clip(-32767, 32767).astype(np.int16),
-        bias=rng.normal(0, spread * 2**22, 4 * n_hidden).clip(-(2.0**31) + 1, 2.0**31 - 1).astype(np.int32),
+        bias=rng.normal(0, spread * 2**22, n_biases).clip(-(2.0**31) + 1, 2.0**31 - 1).astype(np.int32),
     )
+
+
+def random_model(
+    rng: Rng,
+    n_in: int,
+    n_hidden: int,
+    n_classes: int,
+    max_steps: int,
+    spread: float,
+    cells: Sequence[str] = ("lstm",),
+) -> QuantModel:
+    """A model with random tensors and formats; `spread` 1 is a trained network's, 30 saturates everything.
+
+    One layer for each of `cells`, from the input upwards; the last has `n_hidden` units, those below as many as come.
+    """
+    layers: list[QuantLayer] = []
+    width, x_frac_bits = n_in, int(rng.integers(6, 15))
+    for cell in cells:
+        units = n_hidden if len(layers) == len(cells) - 1 else int(rng.integers(1, 32))
+        layers.append(random_layer(rng, cell, width, units, x_frac_bits, spread))
+        width, x_frac_bits = units, 14
     readout = rng.normal(0, 2000 * spread, (n_classes, n_hidden)).clip(-32767, 32767)
     return QuantModel(
-        layers=(layer,),
+        layers=tuple(layers),
         readout_frac_bits=int(rng.integers(10, 16)),
         readout_weight=readout.astype(np.int16),
         readout_bias=rng.normal(0, 2**20, n_classes).astype(np.int32),
@@ -71,27 +94,42 @@ def random_model(rng: Rng, n_in: int, n_hidden: int, n_classes: int, max_steps: 
     )
 
 
+def random_cells(rng: Rng) -> list[str]:
+    """One to three layers, of any cells."""
+    return [str(rng.choice(CELLS)) for _ in range(int(rng.integers(1, 4)))]
+
+
+def random_settings(rng: Rng, model: QuantModel) -> Settings:
+    """The model's settings with any seed, and the regulariser or not."""
+    beta = float(rng.choice([0.0, 0.0, 1e-6, 1e-3, 0.9]))
+    return Settings.of(model, beta=beta, seed=int(rng.integers(2**32)))
+
+
 def random_frames(rng: Rng, n_steps: int, n_in: int) -> NDArray[np.int16]:
     """A random walk, as features are: some steps exceed the threshold, others do not."""
     walk = np.cumsum(rng.normal(0, rng.choice([100, 1500, 10000]), (n_steps, n_in)), axis=0)
     return walk.clip(-V_MAX, V_MAX).astype(np.int16)
 
 
-def assert_same_step(oracle: FixedNetwork, core: CoreNetwork, x: NDArray[np.int16], label: int) -> int:
+def assert_same_step(
+    oracle: FixedNetwork, core: CoreNetwork, model: QuantModel, x: NDArray[np.int16], label: int
+) -> int:
     """Train both on a sample; how many words agree."""
     for network in (oracle, core):
         network.begin()
     hidden = oracle.push(x)
     np.testing.assert_array_equal(hidden, core.push(x), "hidden states")
-    return hidden.size + assert_same_words(oracle, core, oracle.train(label), core.train(label))
+    return hidden.size + assert_same_words(oracle, core, model, oracle.train(label), core.train(label))
 
 
-def assert_same_words(oracle: FixedNetwork, core: CoreNetwork, expected: SampleResult, result: StepResult) -> int:
+def assert_same_words(
+    oracle: FixedNetwork, core: CoreNetwork, model: QuantModel, expected: SampleResult, result: StepResult
+) -> int:
     """How many words of the outcomes and of all tensors agree. Names the tensor and the first words that differ."""
     for name in StepResult.__dataclass_fields__:
         assert getattr(expected, name) == getattr(result, name), name
     words = len(StepResult.__dataclass_fields__)
-    for name in WORDS:
+    for name in words_of(model):
         values = oracle.tensor(name)
         np.testing.assert_array_equal(values, core.tensor(name), name)
         words += values.size
@@ -101,7 +139,7 @@ def assert_same_words(oracle: FixedNetwork, core: CoreNetwork, expected: SampleR
 def random_step(rng: Rng, oracle: FixedNetwork, core: CoreNetwork, model: QuantModel) -> int:
     """Train both on a random sample; how many words were compared."""
     x = random_frames(rng, int(rng.integers(1, model.max_steps + 1)), model.n_in)
-    return assert_same_step(oracle, core, x, int(rng.integers(model.n_classes)))
+    return assert_same_step(oracle, core, model, x, int(rng.integers(model.n_classes)))
 
 
 @dataclass(frozen=True)
@@ -239,7 +277,7 @@ def train_at(extreme: Extreme) -> int:
     for network in (oracle, core):
         for name, values in extreme.written.items():
             network.set_tensor(name, values)
-    words = assert_same_step(oracle, core, extreme.frames, extreme.label)
+    words = assert_same_step(oracle, core, extreme.model, extreme.frames, extreme.label)
     assert extreme.reaches(oracle.result)
     return words
 
@@ -260,8 +298,12 @@ def run(n_steps: int, seed: int) -> int:
                 n_classes=int(rng.integers(2, 12)),
                 max_steps=int(rng.integers(1, 50)),
                 spread=float(rng.choice([0.3, 1.0, 4.0, 30.0])),
+                cells=random_cells(rng),
             )
             oracle, core = FixedNetwork(model), CoreNetwork(model)
+            settings = random_settings(rng, model)
+            for network in (oracle, core):
+                settings.apply(network)
         words += random_step(rng, oracle, core, model)
     return words
 

@@ -93,8 +93,8 @@ def test_the_emulated_core_computes_what_the_host_does(emulator: Emulator, model
             engine.configure(
                 learning_rate=Scale.from_float(0.08, ""),
                 clip=Scale.from_float(2.0, ""),
-                theta_x=300,
-                theta_h=2000,
+                theta_x=[300],
+                theta_h=[2000],
                 seed=5,
             )
         for step in range(4):
@@ -106,7 +106,7 @@ def test_the_emulated_core_computes_what_the_host_does(emulator: Emulator, model
             assert [getattr(on_device, f.name) for f in fields(StepResult)] == [
                 getattr(on_host, f.name) for f in fields(StepResult)
             ]
-            for name in (*TRAINED, "hidden", "cell", "logits", "dm"):
+            for name in (*TRAINED, "layer0.hidden", "layer0.cell", "logits", "layer0.dm"):
                 np.testing.assert_array_equal(device.tensor(name), core.tensor(name), err_msg=name)
         assert device.hello().step == 4
 

@@ -9,16 +9,29 @@ from typing import Any
 
 import numpy as np
 import pytest
-from equality import EXTREMES, V_MAX, assert_same_words, random_frames, random_model, random_step, train_at
+from equality import (
+    CELLS,
+    EXTREMES,
+    V_MAX,
+    assert_same_words,
+    random_frames,
+    random_model,
+    random_settings,
+    random_step,
+    train_at,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from deltatrain.fixed import FixedNetwork, SampleResult, scales
 from deltatrain.fixed.activation import sigmoid_q14, tanh_q14
 from deltatrain.fixed.rounding import random_bits
 from deltatrain.fixed.softmax import cross_entropy
-from deltatrain.quant_model import QuantModel
+from deltatrain.quant_model import QuantLayer, QuantModel, bias_order, reorder
+from deltatrain.quantize import dequantize
 from deltatrain.scale import Scale
+from deltatrain.training import Settings
 from deltatrain_core import CoreError, CoreNetwork, StepResult
 from deltatrain_core._core import ffi, lib
 
@@ -31,23 +44,18 @@ from deltatrain_core._core import ffi, lib
     n_classes=st.integers(2, 12),
     n_steps=st.integers(1, 50),
     spread=st.sampled_from([0.3, 1.0, 4.0, 30.0]),
+    cells=st.lists(st.sampled_from(CELLS), min_size=1, max_size=3),
 )
 def test_core_equals_the_integer_reference(
-    seed: int, n_in: int, n_hidden: int, n_classes: int, n_steps: int, spread: float
+    seed: int, n_in: int, n_hidden: int, n_classes: int, n_steps: int, spread: float, cells: list[str]
 ) -> None:
-    """Random shapes, formats, thresholds, lengths, rates and scales, saturating ones included; five steps each."""
+    """Random cells, shapes, formats, thresholds, lengths, rates and scales, saturating ones too; five steps each."""
     rng = np.random.default_rng(seed)
-    model = random_model(rng, n_in, n_hidden, n_classes, n_steps, spread)
+    model = random_model(rng, n_in, n_hidden, n_classes, n_steps, spread, cells)
     oracle, core = FixedNetwork(model), CoreNetwork(model)
+    settings = random_settings(rng, model)
     for network in (oracle, core):
-        network.configure(
-            learning_rate=model.learning_rate,
-            clip=model.clip,
-            theta_x=model.layers[0].theta_x,
-            theta_h=model.layers[0].theta_h,
-            seed=seed,
-            step=2**32 - 2,  # the step counter wraps on the way
-        )
+        settings.apply(network, step=2**32 - 2)  # the step counter wraps on the way
     for _ in range(5):
         random_step(rng, oracle, core, model)
 
@@ -69,18 +77,18 @@ def test_core_equals_the_integer_reference_through_any_order_of_calls() -> None:
         network.push(x[:4])
         network.infer()
         rate = Scale.from_float(1.0, "learning rate")
-        network.configure(learning_rate=rate, clip=model.clip, theta_x=1, theta_h=1, seed=3, step=2**32 - 1)
+        network.configure(learning_rate=rate, clip=model.clip, theta_x=[1], theta_h=[1], seed=3, step=2**32 - 1)
         network.push(x[4:7])
         network.infer()
         network.push(x[7:])
-    assert_same_words(oracle, core, oracle.train(1), core.train(1))
+    assert_same_words(oracle, core, model, oracle.train(1), core.train(1))
     for network in (oracle, core):
         network.begin()
         network.push(x)
         network.reset_weights()
         network.begin()
         network.push(x[:5])
-    assert_same_words(oracle, core, oracle.train(2), core.train(2))
+    assert_same_words(oracle, core, model, oracle.train(2), core.train(2))
 
 
 def test_reference_and_core_report_the_same_fields() -> None:
@@ -91,23 +99,86 @@ def small_model(n_in: int = 3, n_hidden: int = 5) -> QuantModel:
     return random_model(np.random.default_rng(7), n_in, n_hidden, n_classes=4, max_steps=20, spread=1.0)
 
 
-def test_m_never_drifts() -> None:
+@pytest.mark.parametrize("cell", CELLS)
+def test_m_never_drifts(cell: str) -> None:
     """M = b + W v̂ holds exactly after every step: the incremental sum is the direct one."""
-    model = random_model(np.random.default_rng(3), 8, 16, 4, 2000, 1.0)
+    n_in, n_hidden = 8, 16
+    model = random_model(np.random.default_rng(3), n_in, n_hidden, 4, 2000, 1.0, [cell])
     layer = model.layers[0]
+    weight, bias = layer.weight.astype(np.int64), layer.bias.astype(np.int64)
+    m_frac_bits = max(layer.wx_frac_bits + layer.x_frac_bits, layer.wh_frac_bits + 14)
     network = FixedNetwork(model)
+    state = network.layers[0]
     rng = np.random.default_rng(4)
-    for x in random_frames(rng, 2000, 8):
+    for x in random_frames(rng, 2000, n_in):
         network.push(x[None])
-        m_frac_bits = max(layer.wx_frac_bits + layer.x_frac_bits, layer.wh_frac_bits + 14)
-        from_x = network._v_hat[:8] @ layer.weight[:8].astype(np.int64)
-        from_h = network._v_hat[8:] @ layer.weight[8:].astype(np.int64)
-        direct = (
-            layer.bias.astype(np.int64) * 2 ** (m_frac_bits - 24)
-            + from_x * 2 ** (m_frac_bits - layer.wx_frac_bits - layer.x_frac_bits)
-            + from_h * 2 ** (m_frac_bits - layer.wh_frac_bits - 14)
-        )
-        np.testing.assert_array_equal(network._m, direct)
+        from_x = state.v_hat[:n_in] @ weight[:n_in] * 2 ** (m_frac_bits - layer.wx_frac_bits - layer.x_frac_bits)
+        from_h = state.v_hat[n_in:] @ weight[n_in:] * 2 ** (m_frac_bits - layer.wh_frac_bits - 14)
+        direct = bias * 2 ** (m_frac_bits - 24)
+        direct[: from_x.size] += from_x  # the GRU's nx comes of x alone, its nh of h alone
+        direct[direct.size - from_h.size :] += from_h
+        np.testing.assert_array_equal(state.m, direct)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.01])
+@pytest.mark.parametrize("cells", [["lstm"], ["gru"], ["rnn"], ["gru", "lstm"], ["lstm", "rnn", "gru"]])
+def test_gradients_are_those_of_the_float_reference(cells: list[str], beta: float) -> None:
+    """Of random runs, the first in which no entry is so near its threshold that rounding decides over it: dM_t of every
+    layer is within 0.1 % of its norm, and each parameter moves by learning rate times gradient within a unit of its
+    format, which stochastic rounding takes, and 0.2 % of the largest.
+    """
+    settings: dict[str, Any] = {"learning_rate": Scale.from_float(0.125, ""), "clip": Scale.from_float(1e6, "")}
+    for seed in range(20):
+        model, x = moderate_run(np.random.default_rng(seed), cells)
+        oracle = FixedNetwork(model)
+        replace(Settings.of(model, beta=beta), **settings).apply(oracle)
+        oracle.begin()
+        oracle.push(x)
+        expected = dequantize(model).network(beta).loss_and_gradients(x / 2.0 ** model.layers[0].x_frac_bits, 2)
+        masks = [np.array([step.mask for step in layer.history]) for layer in oracle.layers]
+        exact_masks = [np.concatenate([part.mask_x, part.mask_h], axis=1) for part in expected.trace.layers]
+        if all((a == b).all() for a, b in zip(masks, exact_masks, strict=True)):
+            break
+    else:
+        pytest.fail("in every run some mask differs")
+
+    result = oracle.train(2)
+    assert (result.clipped, result.saturated_w, result.saturated_c, result.saturated_grad) == (0, 0, 0, 0)
+    assert result.active_h > 100
+    trained = dequantize(model.with_tensors({n: oracle.tensor(n).reshape(t.shape) for n, t in model.tensors().items()}))
+    before = dequantize(model)
+    for index, layer in enumerate(oracle.layers):
+        gradients, order = expected.layers[index], bias_order(layer.layer.cell)
+        d_m = layer.dm * 2.0 ** (result.grad_exponent - 6 + layer.exponent)
+        assert_near(d_m.T, reorder(gradients.d_accumulators.T, order), 0.001, f"layer{index} dM")
+        exact = {"bias": gradients.d_accumulators[0]} | {
+            kind: gradients.params[kind] for kind in ("weight_ih", "weight_hh")
+        }
+        for kind, gradient in exact.items():
+            moved = getattr(before.layers[index], kind) - getattr(trained.layers[index], kind)
+            unit = 2.0**-24 if kind == "bias" else 2.0**-14
+            limit = unit + 0.002 * 0.125 * np.abs(gradient).max()
+            np.testing.assert_allclose(moved, 0.125 * gradient, rtol=0, atol=limit, err_msg=f"layer{index} {kind}")
+
+
+def moderate_run(rng: np.random.Generator, cells: list[str]) -> tuple[QuantModel, NDArray[np.int16]]:
+    """A model that saturates nowhere, and a sample of 30 frames."""
+    model = random_model(rng, 6, 12, 5, 30, 1.0, cells)
+    layers: list[QuantLayer] = []
+    for layer in model.layers:
+        weight = rng.normal(0, 4500, layer.weight.shape).clip(-16000, 16000).astype(np.int16)
+        formats = replace(layer, x_frac_bits=14 if layers else 12, wx_frac_bits=14, wh_frac_bits=14, c_frac_bits=11)
+        layers.append(replace(formats, weight=weight, theta_x=700, theta_h=700))
+    x = np.cumsum(rng.normal(0, 1500, (30, 6)), axis=0).clip(-V_MAX, V_MAX).astype(np.int16)
+    return replace(model, layers=tuple(layers), readout_frac_bits=13), x
+
+
+def assert_near(
+    values: NDArray[np.floating[Any]], exact: NDArray[np.floating[Any]], tolerance: float, what: str
+) -> None:
+    """The difference's norm is at most `tolerance` of the exact norm."""
+    error = float(np.linalg.norm(values - exact) / np.linalg.norm(exact))
+    assert error <= tolerance, f"{what} differs by {error:.2g} of its norm"
 
 
 def test_activations_equal_the_core_and_are_within_their_stated_error() -> None:
@@ -217,14 +288,18 @@ def test_core_refuses_what_does_not_fit() -> None:
     with refused(lib.DRNN_ERR_STATE):
         core.train(3)
     with refused(lib.DRNN_ERR_RANGE):
-        core.configure(learning_rate=Scale(40000, -10), clip=model.clip, theta_x=0, theta_h=0, seed=0)
+        core.configure(learning_rate=Scale(40000, -10), clip=model.clip, theta_x=[0], theta_h=[0], seed=0)
     with refused(lib.DRNN_ERR_RANGE):
-        core.configure(learning_rate=model.learning_rate, clip=Scale(0, 0), theta_x=0, theta_h=0, seed=0)
+        core.configure(learning_rate=model.learning_rate, clip=Scale(0, 0), theta_x=[0], theta_h=[0], seed=0)
+    with refused(lib.DRNN_ERR_RANGE):
+        core.configure(
+            learning_rate=model.learning_rate, clip=model.clip, beta=Scale(32768, -15), theta_x=[0], theta_h=[0], seed=0
+        )
     for zero in (Scale(0, 1), Scale(0, 32767)):
         with refused(lib.DRNN_ERR_RANGE):
-            core.configure(learning_rate=zero, clip=model.clip, theta_x=0, theta_h=0, seed=0)
+            core.configure(learning_rate=zero, clip=model.clip, theta_x=[0], theta_h=[0], seed=0)
     with refused(lib.DRNN_ERR_TENSOR):
-        core.set_tensor("hidden", np.zeros(5, np.int16))
+        core.set_tensor("layer0.hidden", np.zeros(5, np.int16))
     with refused(lib.DRNN_ERR_TENSOR):
         core.set_tensor("layer0.bias", np.zeros(1, np.int32))
     with refused(lib.DRNN_ERR_RANGE):
@@ -235,12 +310,18 @@ def test_core_refuses_what_does_not_fit() -> None:
 
 def test_core_refuses_models_that_do_not_fit() -> None:
     model = small_model()
+    stack = random_model(np.random.default_rng(7), 5, 3, 4, 20, 1.0, ["lstm", "gru"])
+    lower, upper = stack.layers
     layer = model.layers[0]
     widest = np.zeros((1025, 4 * 1024), np.int16)
     long = replace(layer, n_in=1, n_hidden=1024, weight=widest, bias=np.zeros(4 * 1024, np.int32))
     too_many_macs = replace(model, layers=(long,), readout_weight=np.zeros((4, 1024), np.int16), max_steps=1024)
     for unsupported in (
-        replace(model, layers=(replace(layer, cell="gru"),)),
+        replace(model, layers=(replace(layer, cell="gru"),)),  # an LSTM's tensors are too many
+        replace(stack, layers=(lower, replace(upper, x_frac_bits=13))),
+        replace(stack, layers=(upper, lower)),
+        replace(model, layers=(replace(layer, n_in=5, weight=np.zeros((10, 20), np.int16)),) * 4),
+        replace(model, layers=()),
         replace(model, layers=(replace(layer, cell="transformer"),)),
         replace(model, layers=(replace(layer, x_frac_bits=5),)),
         replace(model, layers=(replace(layer, x_frac_bits=300),)),
@@ -273,15 +354,15 @@ def test_a_refused_model_leaves_the_state_alone() -> None:
 def test_dm_is_there_after_training_only() -> None:
     model = small_model()
     core = CoreNetwork(model)
-    assert core.tensor("dm").size == 0
+    assert core.tensor("layer0.dm").size == 0
     for _ in range(2):
         core.begin()
         core.push(random_frames(np.random.default_rng(1), 7, 3))
-        assert core.tensor("dm").size == 0
+        assert core.tensor("layer0.dm").size == 0
         core.train(0)
-        assert core.tensor("dm").size == 7 * 4 * 5
+        assert core.tensor("layer0.dm").size == 7 * 4 * 5
     core.reset_weights()
-    assert core.tensor("dm").size == 0
+    assert core.tensor("layer0.dm").size == 0
 
 
 def test_every_error_has_its_own_text() -> None:

@@ -29,8 +29,8 @@ LARGER = {"n_in": 16, "n_hidden": 24, "max_steps": 64}
 SETTINGS: dict[str, Any] = {
     "learning_rate": Scale.from_float(0.1, "learning rate"),
     "clip": Scale.from_float(1.5, "clip"),
-    "theta_x": 100,
-    "theta_h": 800,
+    "theta_x": (100,),
+    "theta_h": (800,),
     "seed": 4711,
 }
 
@@ -104,7 +104,7 @@ def test_the_device_computes_what_the_core_does(
                 for field in fields(StepResult):
                     assert getattr(on_device, field.name) == getattr(on_host, field.name), field.name
             np.testing.assert_array_equal(results[0][1].logits, core.tensor("logits"))
-            _assert_same(device, core, (*TRAINED, "hidden", "cell", "logits", "dm"))
+            _assert_same(device, core, (*TRAINED, "layer0.hidden", "layer0.cell", "logits", "layer0.dm"))
         assert device.hello().step == device.config().step == 15
 
 
@@ -117,7 +117,7 @@ def test_without_hidden_states_the_outcome_is_the_same(device: Device, tiny_mode
     device.begin()
     device.push(frames, want_hidden=False)
     np.testing.assert_array_equal(device.infer().logits, with_hidden.logits)
-    np.testing.assert_array_equal(device.tensor("hidden"), hidden[-1])
+    np.testing.assert_array_equal(device.tensor("layer0.hidden"), hidden[-1])
 
 
 def test_configuration_comes_back(device: Device, tiny_model: QuantModel) -> None:
@@ -155,7 +155,7 @@ def test_tensors_larger_than_a_frame(native_device: Any, make_integer_model: Cal
         (lambda d: d.train(-1), "label is -1"),
         (lambda d: d.tensor("layer9.weight"), "layer9.weight"),
         (lambda d: d.write_tensor(0, np.array([40000])), "40000"),
-        (lambda d: d.configure(**{**SETTINGS, "theta_x": -1}), "theta_x is -1"),
+        (lambda d: d.configure(**{**SETTINGS, "theta_x": (-1,)}), "theta_x is -1"),
         (lambda d: d.configure(**{**SETTINGS, "seed": 2**32}), "seed"),
     ],
 )
@@ -173,7 +173,7 @@ def test_wrong_input_is_named_before_it_is_sent(device: Device, call: Callable[[
         (lambda d: d.train(0), "DRNN_ERR_STATE"),
         (lambda d: d.infer(), "DRNN_ERR_STATE"),
         (lambda d: (d.begin(), d.train(0)), "DRNN_ERR_EMPTY"),
-        (lambda d: d.set_tensor("hidden", np.zeros(4, np.int16)), "DRNN_ERR_TENSOR"),
+        (lambda d: d.set_tensor("layer0.hidden", np.zeros(4, np.int16)), "DRNN_ERR_TENSOR"),
         (lambda d: d.set_tensor("layer0.bias", np.zeros(17, np.int32)), "DRNN_ERR_TENSOR"),
         (lambda d: d.read_tensor(0, 100, 100), "DRNN_ERR_TENSOR"),
         (lambda d: d.read_tensor(1000), "DRNN_ERR_TENSOR"),

@@ -12,12 +12,25 @@ from safetensors.numpy import load_file, save_file
 
 from deltatrain.errors import InputError, ModelError
 from deltatrain.features import FeatureConfig
-from deltatrain.model import FloatModel, LayerWeights
+from deltatrain.model import N_ACCUMULATORS, N_GATES, FloatModel, LayerWeights
 from deltatrain.quant_model import QuantModel
 from deltatrain.quantize import V_MAX, dequantize, quantize, quantize_features, quantize_threshold
 
 N_BANDS = 4
 N_HIDDEN = 6
+
+
+def random_layer(cell: str, n_in: int, n_hidden: int) -> LayerWeights:
+    rng = np.random.default_rng(n_in)
+    rows = N_GATES[cell] * n_hidden
+    return LayerWeights(
+        cell=cell,
+        theta_x=0.2,
+        theta_h=0.1,
+        weight_ih=rng.uniform(-0.9, 0.9, (rows, n_in)),
+        weight_hh=rng.uniform(-0.4, 0.4, (rows, n_hidden)),
+        bias=rng.uniform(-1, 1, N_ACCUMULATORS[cell] * n_hidden),
+    )
 
 
 @pytest.fixture
@@ -70,6 +83,34 @@ def test_integers_are_the_float_model_to_half_a_unit(model: FloatModel, calibrat
     for name, tensor in model.tensors().items():
         assert np.abs(again.tensors()[name] - tensor).max() <= 2.0 ** -bits[name] / 2
     assert again.layers[0].theta_h == pytest.approx(0.1, abs=2**-14)
+
+
+@pytest.mark.parametrize("cells", [("rnn",), ("gru",), ("gru", "lstm", "gru")])
+def test_every_cell_and_stack_comes_back_to_half_a_unit(
+    cells: tuple[str, ...], model: FloatModel, calibration: list[NDArray[np.float64]], tmp_path: Path
+) -> None:
+    """The GRU's gates stand in another order on the device; each weight must find its way back."""
+    widths = [N_BANDS, 7, 5, N_HIDDEN][-len(cells) - 1 :]
+    widths[0] = N_BANDS
+    layers = tuple(random_layer(cell, *widths[i : i + 2]) for i, cell in enumerate(cells))
+    quantized, rows = quantize(replace(model, layers=layers), calibration)
+    assert [layer.x_frac_bits for layer in quantized.layers[1:]] == [14] * (len(cells) - 1)
+    quantized.save(tmp_path / "q.safetensors")
+    again = dequantize(QuantModel.load(tmp_path / "q.safetensors"))
+    bits = {row.name: row.frac_bits for row in rows}
+    for index, layer in enumerate(layers):
+        for kind in ("weight_ih", "weight_hh", "bias"):
+            error = np.abs(getattr(again.layers[index], kind) - getattr(layer, kind)).max()
+            assert error <= 2.0 ** -bits[f"layer{index}.{kind}"] / 2
+        assert again.layers[index].theta_x == pytest.approx(0.2, abs=2.0 ** -quantized.layers[index].x_frac_bits)
+    kept = {"lstm": "c", "gru": "m_nh"}
+    expected = {f"layer{i}.{kept[cell]}" for i, cell in enumerate(cells) if cell in kept}
+    assert {name for name in bits if name.endswith((".c", ".m_nh"))} == expected
+
+
+def test_only_a_loss_at_the_last_step_is_taken(model: FloatModel, calibration: list[NDArray[np.float64]]) -> None:
+    with pytest.raises(ModelError, match="frames"):
+        quantize(replace(model, readout="frames"), calibration)
 
 
 def test_a_file_gives_back_the_same_model(

@@ -22,8 +22,9 @@ from deltatrain_codegen.plan import arena_bytes
 from deltatrain_core._core import lib
 
 HEADER, SOURCE = "dt_model.h", "dt_model.c"
-GATE_NAMES = {"rnn": "h", "gru": "r, z, n", "lstm": "i, f, g, o"}
-ACCUMULATOR_NAMES = {"rnn": "h", "gru": "r, z, nx, nh", "lstm": "i, f, g, o"}
+# In the device's order.
+GATE_NAMES = {"rnn": "h", "gru": "n, r, z in columns of x and r, z, n in columns of h", "lstm": "i, f, g, o"}
+ACCUMULATOR_NAMES = {"rnn": "h", "gru": "nx, r, z, nh", "lstm": "i, f, g, o"}
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ import deltatrain_core
 from deltatrain.errors import ModelError
 from deltatrain.quant_model import QuantModel
 
-# What the regions of drnn_plan_t are for; those not named here are scratch.
+# What the regions of drnn_plan_t are for, those of a layer without its name; those not named here are scratch.
 PURPOSES = {
     "weight": "weights",
     "bias": "weights",
     "readout_weight": "weights",
     "readout_bias": "weights",
     "gates": "history",
-    "cells": "history",
+    "states": "history",
     "event_mask": "events",
     "event_start": "events",
     "event_value": "events",
@@ -34,7 +34,7 @@ class ArenaPlan:
         """Bytes for trained weights, a sample's history, its events, and scratch; they add up to `total`."""
         purposes = {"weights": 0, "history": 0, "events": 0, SCRATCH: 0}
         for region, size in self.regions.items():
-            purposes[PURPOSES.get(region, SCRATCH)] += size
+            purposes[PURPOSES.get(region.rpartition(".")[2], SCRATCH)] += size
         return purposes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -18,18 +18,28 @@ if TYPE_CHECKING:
 Int16 = NDArray[np.int16]
 
 CELLS = {"rnn": lib.DRNN_RNN, "gru": lib.DRNN_GRU, "lstm": lib.DRNN_LSTM}
-LSTM_GATES = 4
+# Gates, whose weights a column holds, and accumulators, each with a bias; drnn_layer_t.
+N_GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+N_ACCUMULATORS = {"rnn": 1, "gru": 4, "lstm": 4}
+MAX_LAYERS: int = lib.DRNN_MAX_LAYERS
 
-# Names of a model's tensors, as in its file, to the core's ids; then those that only exist while running.
-TENSOR_IDS = {
-    "layer0.weight": lib.DRNN_T_WEIGHT,
-    "layer0.bias": lib.DRNN_T_BIAS,
-    "readout.weight": lib.DRNN_T_READOUT_WEIGHT,
-    "readout.bias": lib.DRNN_T_READOUT_BIAS,
+# The core's ids of tensors by name. Those that a model's file has go by their names there; the others exist only while
+# running: the hidden state, the LSTM's cell state, dM of the last training step, and the logits.
+LAYER_TENSOR_IDS = {
+    "weight": lib.DRNN_T_WEIGHT,
+    "bias": lib.DRNN_T_BIAS,
     "hidden": lib.DRNN_T_HIDDEN,
     "cell": lib.DRNN_T_CELL,
-    "logits": lib.DRNN_T_LOGITS,
     "dm": lib.DRNN_T_DM,
+}
+TENSOR_IDS = {
+    "readout.weight": lib.DRNN_T_READOUT_WEIGHT,
+    "readout.bias": lib.DRNN_T_READOUT_BIAS,
+    "logits": lib.DRNN_T_LOGITS,
+} | {
+    f"layer{layer}.{kind}": lib.DRNN_T_PER_LAYER * layer + number
+    for layer in range(MAX_LAYERS)
+    for kind, number in LAYER_TENSOR_IDS.items()
 }
 
 
@@ -93,7 +103,7 @@ class _CModel:
         self._kept: list[Any] = []
         try:
             self._fill(model)
-        except (KeyError, OverflowError) as error:
+        except (KeyError, IndexError, OverflowError) as error:
             raise CoreError("drnn_model_t", lib.DRNN_ERR_MODEL) from error
 
     def _fill(self, model: QuantModel) -> None:
@@ -103,9 +113,9 @@ class _CModel:
             for field in ("x_frac_bits", "wx_frac_bits", "wh_frac_bits", "c_frac_bits", "n_in", "n_hidden"):
                 setattr(target, field, getattr(layer, field))
             target.theta_x, target.theta_h = layer.theta_x, layer.theta_h
-            rows = LSTM_GATES * layer.n_hidden
-            target.weight = self._array("int16", layer.weight, (layer.n_in + layer.n_hidden) * rows)
-            target.bias = self._array("int32", layer.bias, rows)
+            n_weights = (layer.n_in + layer.n_hidden) * N_GATES[layer.cell] * layer.n_hidden
+            target.weight = self._array("int16", layer.weight, n_weights)
+            target.bias = self._array("int32", layer.bias, N_ACCUMULATORS[layer.cell] * layer.n_hidden)
         self.pointer = ffi.new("drnn_model_t *")
         self.pointer.abi_version = lib.DRNN_ABI_VERSION
         self.pointer.n_layers = len(model.layers)
@@ -131,12 +141,17 @@ class _CModel:
 def arena_plan(model: QuantModel) -> dict[str, int]:
     """Where each region of the arena starts, in bytes, in ascending order; `total` last.
 
-    CoreError when the core does not support the model.
+    Regions of a layer are named as in `layer0.gates`. CoreError when the core does not support the model.
     """
     c_model = _CModel(model)
     plan = ffi.new("drnn_plan_t *")
     _check("drnn_plan", lib.drnn_plan(c_model.pointer, plan))
-    return {name: int(getattr(plan, name)) for name, _ in ffi.typeof("drnn_plan_t").fields}
+    starts = {
+        f"layer{index}.{name}": int(getattr(plan.layers[index], name))
+        for index in range(len(model.layers))
+        for name, _ in ffi.typeof("drnn_layer_plan_t").fields
+    }
+    return starts | {name: int(getattr(plan, name)) for name, _ in ffi.typeof("drnn_plan_t").fields if name != "layers"}
 
 
 class CoreNetwork:
@@ -151,6 +166,7 @@ class CoreNetwork:
     def __init__(self, model: QuantModel) -> None:
         self._model = _CModel(model)
         self._n_in, self._n_hidden = model.layers[0].n_in, model.layers[-1].n_hidden
+        self._top_hidden = f"layer{len(model.layers) - 1}.hidden"
         size = lib.drnn_arena_size(self._model.pointer)
         # A numpy array of 64-bit words is aligned as the arena must be.
         self._arena_words = np.zeros((int(size) + 7) // 8, np.uint64)
@@ -161,13 +177,22 @@ class CoreNetwork:
         self.arena_bytes = int(size)
 
     def configure(
-        self, *, learning_rate: Scale, clip: Scale, theta_x: int, theta_h: int, seed: int, step: int = 0
+        self,
+        *,
+        learning_rate: Scale,
+        clip: Scale,
+        theta_x: Sequence[int],
+        theta_h: Sequence[int],
+        seed: int,
+        beta: Scale | None = None,
+        step: int = 0,
     ) -> None:
-        """Set what may change at run time; `drnn_configure`."""
+        """Set what may change at run time; `drnn_configure`. A threshold for each layer; no `beta` is 0."""
         config = ffi.new("drnn_config_t *")
         config.learning_rate = (learning_rate.m, learning_rate.e)
         config.clip = (clip.m, clip.e)
-        config.theta_x, config.theta_h = theta_x, theta_h
+        config.beta = (0, 0) if beta is None else (beta.m, beta.e)
+        config.theta_x, config.theta_h = list(theta_x), list(theta_h)
         config.seed, config.step = seed, step
         _check("drnn_configure", lib.drnn_configure(self._net, config))
 
@@ -185,14 +210,14 @@ class CoreNetwork:
     def push(self, frames: Int16, want_hidden: Literal[False]) -> None: ...
 
     def push(self, frames: Int16, want_hidden: bool = True) -> Int16 | None:
-        """Frames (k, n_in) int16 in, hidden states (k, n_hidden) int16 Q1.14 out, if wanted."""
+        """Frames (k, n_in) int16 in, hidden states of the last layer (k, n_hidden) int16 Q1.14 out, if wanted."""
         if frames.shape[1:] != (self._n_in,) or frames.dtype != np.int16:
             raise ValueError(f"frames are {frames.dtype}{list(frames.shape)}, not int16[frames, {self._n_in}]")
         hidden = np.empty((len(frames), self._n_hidden), np.int16)
         for frame, h in zip(np.ascontiguousarray(frames), hidden, strict=True):
             _check("drnn_push", lib.drnn_push(self._net, ffi.from_buffer("int16_t[]", frame)))
             if want_hidden:
-                h[:] = self.tensor("hidden")
+                h[:] = self.tensor(self._top_hidden)
         return hidden if want_hidden else None
 
     def infer(self) -> StepResult:

@@ -101,21 +101,24 @@ class FloatShadow:
     """The float64 reference, training on the same samples in the same order with the same clip."""
 
     def __init__(self, model: QuantModel, settings: Settings) -> None:
-        layer = model.layers[0]
-        self._start = dequantize(model).with_thresholds(
-            settings.theta_x / 2**layer.x_frac_bits, settings.theta_h / 2**H_FRAC_BITS
+        start = dequantize(model)
+        thresholds = zip(start.layers, model.layers, settings.theta_x, settings.theta_h, strict=True)
+        layers = tuple(
+            replace(layer, theta_x=theta_x / 2**integers.x_frac_bits, theta_h=theta_h / 2**H_FRAC_BITS)
+            for layer, integers, theta_x, theta_h in thresholds
         )
-        self._x_one = 2.0**layer.x_frac_bits
-        self._network = self._start.network()
+        self._start = replace(start, layers=layers)
+        self._x_one = 2.0 ** model.layers[0].x_frac_bits
+        self._network = self._start.network(float(settings.beta))
         self._trainer = SgdTrainer(self._network, float(settings.learning_rate), float(settings.clip))
         self._squares, self._count = 0.0, 0
 
     def step(self, sample: Sample, hidden: NDArray[np.int16]) -> None:
         """Train on a sample, and compare the hidden states before the update."""
         x = sample.frames / self._x_one
-        h, _ = self._network.layers[0].forward(x)
-        self._squares += float(np.sum((h - hidden / 2.0**H_FRAC_BITS) ** 2))
-        self._count += h.size
+        _, trace = self._network.forward(x)
+        self._squares += float(np.sum((trace.h - hidden / 2.0**H_FRAC_BITS) ** 2))
+        self._count += trace.h.size
         self._trainer.step(x, sample.label)
 
     @property

@@ -51,6 +51,8 @@ class DemoConfig:
     theta_h: float | None = None
     learning_rate: float | None = None
     clip: float | None = None
+    cell: str | None = None
+    n_layers: int | None = None
     n_hidden: int | None = None
     fit_epochs: int | None = None
     seed: int = 0
@@ -163,7 +165,11 @@ def _float_model(config: DemoConfig, data: Dataset, speaker: str, reporter: Repo
             raise InputError(f"{config.model} was pre-trained on {speaker}; choose a speaker it has not heard")
         return model, False
     wants_default = (
-        config.n_hidden is None and config.fit_epochs is None and thetas in ((None, None), (DEFAULT_THETA,) * 2)
+        config.cell in (None, FitConfig.cell)
+        and config.n_layers in (None, FitConfig.n_layers)
+        and config.n_hidden is None
+        and config.fit_epochs is None
+        and thetas in ((None, None), (DEFAULT_THETA,) * 2)
     )
     if config.data == "digits" and speaker in HELD_OUT_VOICES and wants_default:
         reporter.say("Taking the shipped model, pre-trained on the other voices.")
@@ -171,6 +177,8 @@ def _float_model(config: DemoConfig, data: Dataset, speaker: str, reporter: Repo
     settings = FitConfig(seed=config.seed)
     settings = replace(
         settings,
+        cell=config.cell or settings.cell,
+        n_layers=config.n_layers or settings.n_layers,
         n_hidden=config.n_hidden or settings.n_hidden,
         epochs=config.fit_epochs or settings.epochs,
         theta_x=DEFAULT_THETA if config.theta_x is None else config.theta_x,

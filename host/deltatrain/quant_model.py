@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,39 @@ from deltatrain.scale import Scale
 
 Int16 = NDArray[np.int16]
 Int32 = NDArray[np.int32]
+Number = TypeVar("Number", bound=np.generic)
+
+
+# The device keeps the GRU's accumulators in the order nx, r, z, nh, so that columns of x (n, r, z) and of h (r, z, n)
+# each feed neighbouring ones. These give, for each place on the device, the gate's place in a float model
+# (r, z, n; biases r, z, nx, nh). The other cells have one order.
+
+
+def x_gate_order(cell: str) -> tuple[int, ...]:
+    """Gates in the columns of x."""
+    return (2, 0, 1) if cell == "gru" else h_gate_order(cell)
+
+
+def h_gate_order(cell: str) -> tuple[int, ...]:
+    """Gates in the columns of h."""
+    return tuple(range(N_GATES[cell]))
+
+
+def bias_order(cell: str) -> tuple[int, ...]:
+    """Accumulators in the bias."""
+    return (2, 0, 1, 3) if cell == "gru" else tuple(range(N_ACCUMULATORS[cell]))
+
+
+def reorder(rows: NDArray[Number], order: tuple[int, ...]) -> NDArray[Number]:
+    """Blocks of rows, one a gate, from a float model's order to the device's."""
+    blocks = np.split(rows, len(order))
+    return np.concatenate([blocks[place] for place in order])
+
+
+def restore(rows: NDArray[Number], order: tuple[int, ...]) -> NDArray[Number]:
+    """The same back, from the device's order to a float model's."""
+    blocks = np.split(rows, len(order))
+    return np.concatenate([blocks[order.index(gate)] for gate in range(len(order))])
 
 
 @dataclass(frozen=True)
@@ -31,7 +64,10 @@ class QuantLayer:
     weight : ndarray, shape (n_in + n_hidden, G * n_hidden), int16
         Row j holds the weights that multiply v_j = [x ; h]_j; rows below n_in in Q(wx_frac_bits), the rest in
         Q(wh_frac_bits).
-    bias : ndarray, shape (G * n_hidden,), int32, Q7.24, one per accumulator.
+    bias : ndarray, shape (A * n_hidden,), int32, Q7.24, one per accumulator.
+        All in the device's order; see `x_gate_order` for where it is not that of a float model.
+    c_frac_bits : int
+        LSTM: of the cell state; GRU: of M_nh as kept for the way back; RNN: of nothing.
     theta_x, theta_h : thresholds, as integers in the format of x and of h (Q1.14).
     """
 

@@ -7,7 +7,7 @@ make M overflow (it is 64 bits wide); what may saturate (x, c, weights in traini
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from deltatrain.errors import InputError, ModelError
 from deltatrain.features import standardise
 from deltatrain.model import FloatModel, LayerWeights
-from deltatrain.quant_model import QuantLayer, QuantModel
+from deltatrain.quant_model import (
+    QuantLayer,
+    QuantModel,
+    bias_order,
+    h_gate_order,
+    reorder,
+    restore,
+    x_gate_order,
+)
 from deltatrain.reference import DEFAULT_CLIP, DEFAULT_LEARNING_RATE
 from deltatrain.scale import Scale
 
@@ -36,6 +44,10 @@ WX_FRAC_BITS = (8, 14)
 WH_FRAC_BITS = (10, 14)
 C_FRAC_BITS = (4, 14)
 READOUT_FRAC_BITS = (10, 14)
+
+# What `c_frac_bits` is the format of.
+KEPT_TENSORS = {"lstm": "c", "gru": "m_nh"}
+KEPT_NAMES = {"lstm": "the cell state", "gru": "what h brings to the gate n"}
 
 # Room for what calibration did not show: other speakers' features, cells and weights that training will move.
 X_MARGIN = 1.25
@@ -111,62 +123,35 @@ def quantize(
     Raises
     ------
     ModelError
-        When the model has several layers, another cell than an LSTM, another readout than at the last step,
-        or a weight, bias or threshold outside what the formats hold.
+        When the model's readout is not at the last step, or a weight or bias is outside what the formats hold.
     InputError
         When there is no calibration data.
     """
-    layer = _only_layer(model)
+    if model.readout != "last":
+        raise ModelError(
+            f"the device trains with a loss at the last step, this model's readout is {model.readout!r}; "
+            "pre-train one with --readout last"
+        )
     if not calibration:
         raise InputError("there is no calibration data; give the recordings that the model was pre-trained on")
     inputs = [standardise(item, model.features)[: model.max_steps] for item in calibration]
-    x = np.concatenate(inputs)
-    c_largest = _largest_cell(model, inputs)
+    ranges = _kept_ranges(model, inputs)
 
-    x_frac_bits = _frac_bits(np.abs(x).max() * X_MARGIN, V_MAX, X_FRAC_BITS, "the inputs")
-    formats = {
-        name: _frac_bits(np.abs(values).max() * WEIGHT_MARGIN, INT16_MAX, allowed, name)
-        for name, values, allowed in (
-            ("layer0.weight_ih", layer.weight_ih, WX_FRAC_BITS),
-            ("layer0.weight_hh", layer.weight_hh, WH_FRAC_BITS),
-            ("readout.weight", model.readout_weight, READOUT_FRAC_BITS),
-        )
-    }
-    c_frac_bits = _frac_bits(c_largest * C_MARGIN, INT16_MAX, C_FRAC_BITS, "the cell state")
-
-    rows = [_row("layer0.x", x, x_frac_bits, V_MAX)]
-    quantized: dict[str, NDArray[np.int64]] = {}
-    for name, values in model.tensors().items():
-        bits, limit = (formats[name], INT16_MAX) if name in formats else (BIAS_FRAC_BITS, INT32_MAX)
-        rows.append(_row(name, values, bits, limit))
-        if rows[-1].saturated:
-            raise ModelError(
-                f"{name} reaches {rows[-1].largest:g}, beyond the ±{rows[-1].limit:g} that the device holds; "
-                "pre-train with more weight decay or a smaller learning rate"
-            )
-        quantized[name] = np.rint(values * 2.0**bits).astype(np.int64)
-    rows.append(
-        TensorFormat("layer0.c", _q(c_frac_bits, 15), c_frac_bits, c_largest, INT16_MAX / 2**c_frac_bits, 0.0, 0)
-    )
-
-    quant_layer = QuantLayer(
-        cell=layer.cell,
-        n_in=layer.n_in,
-        n_hidden=layer.n_hidden,
-        x_frac_bits=x_frac_bits,
-        wx_frac_bits=formats["layer0.weight_ih"],
-        wh_frac_bits=formats["layer0.weight_hh"],
-        c_frac_bits=c_frac_bits,
-        theta_x=quantize_threshold(layer.theta_x, x_frac_bits, "theta_x"),
-        theta_h=quantize_threshold(layer.theta_h, H_FRAC_BITS, "theta_h"),
-        weight=np.concatenate([quantized["layer0.weight_ih"].T, quantized["layer0.weight_hh"].T]).astype(np.int16),
-        bias=quantized["layer0.bias"].astype(np.int32),
-    )
+    rows: list[TensorFormat] = []
+    layers: list[QuantLayer] = []
+    x: Array | None = np.concatenate(inputs)
+    for index, (layer, kept) in enumerate(zip(model.layers, ranges, strict=True)):
+        quant_layer, formats = _quantize_layer(layer, f"layer{index}", x, kept)
+        layers.append(quant_layer)
+        rows += formats
+        x = None  # the layers above read hidden states, whose format is fixed
+    readout_frac_bits, readout_weight, row = _quantize_weight(model.readout_weight, READOUT_FRAC_BITS, "readout.weight")
+    readout_bias, bias_row = _quantize_bias(model.readout_bias, "readout.bias")
     quant_model = QuantModel(
-        layers=(quant_layer,),
-        readout_frac_bits=formats["readout.weight"],
-        readout_weight=quantized["readout.weight"].astype(np.int16),
-        readout_bias=quantized["readout.bias"].astype(np.int32),
+        layers=tuple(layers),
+        readout_frac_bits=readout_frac_bits,
+        readout_weight=readout_weight,
+        readout_bias=readout_bias,
         max_steps=model.max_steps,
         learning_rate=Scale.from_float(learning_rate, "learning rate"),
         clip=Scale.from_float(clip, "clip"),
@@ -174,7 +159,51 @@ def quantize(
         features=model.features,
         provenance=dict(model.provenance),
     )
-    return quant_model, tuple(rows)
+    return quant_model, (*rows, row, bias_row)
+
+
+def _quantize_layer(
+    layer: LayerWeights, name: str, x: Array | None, kept: float | None
+) -> tuple[QuantLayer, list[TensorFormat]]:
+    """One layer and its rows of the table.
+
+    x : the first layer's inputs over the calibration data; None for an upper layer.
+    kept : the largest value of what `c_frac_bits` is for, over the calibration data; None for an RNN.
+    """
+    rows = []
+    x_frac_bits = H_FRAC_BITS
+    if x is not None:
+        x_frac_bits = _frac_bits(np.abs(x).max() * X_MARGIN, V_MAX, X_FRAC_BITS, "the inputs")
+        rows.append(_row(f"{name}.x", x, x_frac_bits, V_MAX))
+    wx_frac_bits, weight_ih, row_ih = _quantize_weight(layer.weight_ih, WX_FRAC_BITS, f"{name}.weight_ih")
+    wh_frac_bits, weight_hh, row_hh = _quantize_weight(layer.weight_hh, WH_FRAC_BITS, f"{name}.weight_hh")
+    bias, row_bias = _quantize_bias(layer.bias, f"{name}.bias")
+    rows += [row_ih, row_hh, row_bias]
+    c_frac_bits = C_FRAC_BITS[1]
+    if kept is not None:
+        c_frac_bits = _frac_bits(kept * C_MARGIN, INT16_MAX, C_FRAC_BITS, KEPT_NAMES[layer.cell])
+        limit = INT16_MAX / 2**c_frac_bits
+        q_format = _q(c_frac_bits, INT16_MAX.bit_length())
+        rows.append(TensorFormat(f"{name}.{KEPT_TENSORS[layer.cell]}", q_format, c_frac_bits, kept, limit, 0.0, 0))
+    quant_layer = QuantLayer(
+        cell=layer.cell,
+        n_in=layer.n_in,
+        n_hidden=layer.n_hidden,
+        x_frac_bits=x_frac_bits,
+        wx_frac_bits=wx_frac_bits,
+        wh_frac_bits=wh_frac_bits,
+        c_frac_bits=c_frac_bits,
+        theta_x=quantize_threshold(layer.theta_x, x_frac_bits, "theta_x"),
+        theta_h=quantize_threshold(layer.theta_h, H_FRAC_BITS, "theta_h"),
+        weight=np.concatenate(
+            [
+                reorder(weight_ih, x_gate_order(layer.cell)).T,
+                reorder(weight_hh, h_gate_order(layer.cell)).T,
+            ]
+        ),
+        bias=reorder(bias, bias_order(layer.cell)),
+    )
+    return quant_layer, rows
 
 
 def quantize_threshold(theta: float, frac_bits: int, name: str) -> int:
@@ -188,14 +217,15 @@ def dequantize(model: QuantModel) -> FloatModel:
     """The float model of exactly the values that the integers stand for: where a comparison starts."""
     layers = []
     for layer in model.layers:
+        of_x, of_h = layer.weight[: layer.n_in].T, layer.weight[layer.n_in :].T
         layers.append(
             LayerWeights(
                 cell=layer.cell,
                 theta_x=layer.theta_x / 2**layer.x_frac_bits,
                 theta_h=layer.theta_h / 2**H_FRAC_BITS,
-                weight_ih=np.ascontiguousarray(layer.weight[: layer.n_in].T / 2.0**layer.wx_frac_bits),
-                weight_hh=np.ascontiguousarray(layer.weight[layer.n_in :].T / 2.0**layer.wh_frac_bits),
-                bias=layer.bias / 2.0**BIAS_FRAC_BITS,
+                weight_ih=restore(of_x, x_gate_order(layer.cell)) / 2.0**layer.wx_frac_bits,
+                weight_hh=restore(of_h, h_gate_order(layer.cell)) / 2.0**layer.wh_frac_bits,
+                bias=restore(layer.bias, bias_order(layer.cell)) / 2.0**BIAS_FRAC_BITS,
             )
         )
     return FloatModel(
@@ -209,14 +239,22 @@ def dequantize(model: QuantModel) -> FloatModel:
     )
 
 
-def _only_layer(model: FloatModel) -> LayerWeights:
-    if len(model.layers) != 1 or model.layers[0].cell != "lstm" or model.readout != "last":
-        cells = " + ".join(layer.cell for layer in model.layers)
+def _quantize_weight(values: Array, allowed: tuple[int, int], name: str) -> tuple[int, NDArray[np.int16], TensorFormat]:
+    """Fraction bits, integers and row of a weight."""
+    bits = _frac_bits(np.abs(values).max() * WEIGHT_MARGIN, INT16_MAX, allowed, name)
+    row = _row(name, values, bits, INT16_MAX)
+    return bits, np.rint(values * 2.0**bits).astype(np.int16), row
+
+
+def _quantize_bias(values: Array, name: str) -> tuple[NDArray[np.int32], TensorFormat]:
+    """Integers and row of a bias; ModelError where its fixed format cannot hold it."""
+    row = _row(name, values, BIAS_FRAC_BITS, INT32_MAX)
+    if row.saturated:
         raise ModelError(
-            "the device trains one LSTM layer with a loss at the last step; "
-            f"this model is {cells} with readout {model.readout!r}"
+            f"{name} reaches {row.largest:g}, beyond the ±{row.limit:g} that the device holds; "
+            "pre-train with more weight decay or a smaller learning rate"
         )
-    return model.layers[0]
+    return np.rint(values * 2.0**BIAS_FRAC_BITS).astype(np.int32), row
 
 
 def _frac_bits(largest: float, limit: int, allowed: tuple[int, int], name: str) -> int:
@@ -230,11 +268,21 @@ def _frac_bits(largest: float, limit: int, allowed: tuple[int, int], name: str) 
     return bits
 
 
-def _largest_cell(model: FloatModel, inputs: Sequence[Array]) -> float:
-    """The largest |c| over the calibration data."""
-    layer = model.network().layers[0]
-    steps = (saved for x in inputs for saved in layer.forward(x)[1].saved)
-    return max(float(np.abs(s["f"] * s["c_before"] + s["i"] * s["g"]).max()) for s in steps)
+def _kept_ranges(model: FloatModel, inputs: Sequence[Array]) -> list[float | None]:
+    """Per layer, over the calibration data: the largest |c| of an LSTM, the largest |M_nh| of a GRU."""
+    largest = [0.0] * len(model.layers)
+    network = model.network()
+    for x in inputs:
+        _, trace = network.forward(x)
+        for index, part in enumerate(trace.layers):
+            largest[index] = max(largest[index], *(_kept(model.layers[index].cell, saved) for saved in part.saved))
+    return [value if layer.cell in KEPT_TENSORS else None for value, layer in zip(largest, model.layers, strict=True)]
+
+
+def _kept(cell: str, saved: Mapping[str, Array]) -> float:
+    if cell == "lstm":
+        return float(np.abs(saved["f"] * saved["c_before"] + saved["i"] * saved["g"]).max())
+    return float(np.abs(saved["m_nh"]).max()) if cell == "gru" else 0.0
 
 
 def _row(name: str, values: Array, frac_bits: int, limit: int) -> TensorFormat:

@@ -89,10 +89,10 @@ class Story:
 
     @property
     def theta(self) -> tuple[float, float]:
-        """θx and θh in real units: standardised features, and h."""
+        """The first layer's θx and θh in real units: standardised features, and h."""
         return (
-            self.settings.theta_x / 2 ** self.model.layers[0].x_frac_bits,
-            self.settings.theta_h / 2**H_FRAC_BITS,
+            self.settings.theta_x[0] / 2 ** self.model.layers[0].x_frac_bits,
+            self.settings.theta_h[0] / 2**H_FRAC_BITS,
         )
 
     def to_dict(self, report: Path | None) -> dict[str, Any]:
@@ -125,6 +125,7 @@ class Story:
             "theta_h": self.theta[1],
             "learning_rate": float(self.settings.learning_rate),
             "clip": float(self.settings.clip),
+            "beta": float(self.settings.beta),
             "seed": self.settings.seed,
             "seconds": self.seconds,
             "report": None if report is None else str(report),

@@ -20,6 +20,7 @@ from deltatrain.quantize import H_FRAC_BITS, quantize_features, quantize_thresho
 from deltatrain.scale import Scale
 
 LOSS_ONE = 2**16
+ZERO = Scale(0, 0)
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 """Called with (items done, items in all, what to show beside the bar)."""
@@ -50,7 +51,15 @@ class Engine(Protocol):
     """Anything that runs a quantised model: `Device`, `CoreNetwork`, `FixedNetwork`."""
 
     def configure(
-        self, *, learning_rate: Scale, clip: Scale, theta_x: int, theta_h: int, seed: int, step: int = 0
+        self,
+        *,
+        learning_rate: Scale,
+        clip: Scale,
+        theta_x: Sequence[int],
+        theta_h: Sequence[int],
+        seed: int,
+        beta: Scale | None = None,
+        step: int = 0,
     ) -> None: ...
     def begin(self) -> None: ...
     @overload
@@ -75,13 +84,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Settings:
-    """What training on the device is told at run time, in the device's own formats."""
+    """What training on the device is told at run time, in the device's own formats; a threshold for each layer."""
 
     learning_rate: Scale
     clip: Scale
-    theta_x: int
-    theta_h: int
+    theta_x: tuple[int, ...]
+    theta_h: tuple[int, ...]
     seed: int
+    beta: Scale = ZERO
 
     @staticmethod
     def of(
@@ -92,23 +102,35 @@ class Settings:
         theta_x: float | None = None,
         theta_h: float | None = None,
         seed: int = 0,
+        beta: float = 0.0,
     ) -> Settings:
-        """The model's defaults, with what the user says instead; InputError when a value is out of range."""
-        layer = model.layers[0]
+        """The model's defaults, with what the user says instead; InputError when a value is out of range.
+
+        One threshold serves all layers, in the format of each one's inputs. `beta` weighs the regulariser β Σ|Δh|.
+        """
         if not 0 <= seed < 2**32:
             raise InputError(f"the seed is {seed}; it must lie between 0 and {2**32 - 1}")
         if learning_rate is not None and not 0 <= learning_rate < 32:
             raise InputError(f"the learning rate is {learning_rate}; it must lie between 0 and 32")
         if clip is not None and not clip > 0:
             raise InputError(f"the clip is {clip}; it must be above 0")
+        if not 0 <= beta < 1:
+            raise InputError(f"beta is {beta}; it must be at least 0 and below 1")
         return Settings(
             learning_rate=(
                 model.learning_rate if learning_rate is None else Scale.from_float(learning_rate, "learning rate")
             ),
             clip=model.clip if clip is None else Scale.from_float(clip, "clip"),
-            theta_x=layer.theta_x if theta_x is None else quantize_threshold(theta_x, layer.x_frac_bits, "theta_x"),
-            theta_h=layer.theta_h if theta_h is None else quantize_threshold(theta_h, H_FRAC_BITS, "theta_h"),
+            theta_x=tuple(
+                layer.theta_x if theta_x is None else quantize_threshold(theta_x, layer.x_frac_bits, "theta_x")
+                for layer in model.layers
+            ),
+            theta_h=tuple(
+                layer.theta_h if theta_h is None else quantize_threshold(theta_h, H_FRAC_BITS, "theta_h")
+                for layer in model.layers
+            ),
             seed=seed,
+            beta=Scale.from_float(beta, "beta"),
         )
 
     def apply(self, engine: Engine, step: int = 0) -> None:
@@ -116,6 +138,7 @@ class Settings:
         engine.configure(
             learning_rate=self.learning_rate,
             clip=self.clip,
+            beta=self.beta,
             theta_x=self.theta_x,
             theta_h=self.theta_h,
             seed=self.seed,
@@ -205,7 +228,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Operations:
-    """Multiply-accumulates of the recurrent layer in training, the first layer's dx included in both.
+    """Multiply-accumulates of the recurrent layers in training, the first layer's dx included in both.
 
     The kernels count what they execute. They do not compute the first layer's dx, which nobody reads; the
     paper counts it, so it is added here for the active columns: the MACs of the forward product of x.
@@ -222,10 +245,10 @@ class Operations:
 
 def count_operations(model: QuantModel, results: Sequence[Any]) -> Operations:
     """Dense and executed MACs of training steps; see `Operations`."""
-    layer = model.layers[0]
-    rows = N_GATES[layer.cell] * layer.n_hidden
-    dense = sum(3 * rows * (layer.n_in + layer.n_hidden) * r.n_steps for r in results)
-    executed = sum(r.macs_forward + r.macs_backward + r.macs_gradient + rows * r.active_x for r in results)
+    rows = [N_GATES[layer.cell] * layer.n_hidden for layer in model.layers]
+    weights = sum(r * (layer.n_in + layer.n_hidden) for r, layer in zip(rows, model.layers, strict=True))
+    dense = sum(3 * weights * r.n_steps for r in results)
+    executed = sum(r.macs_forward + r.macs_backward + r.macs_gradient + rows[0] * r.active_x for r in results)
     return Operations(dense, executed)
 
 

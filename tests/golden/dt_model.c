@@ -5,7 +5,7 @@
  */
 #include "dt_model.h"
 
-_Static_assert(DRNN_ABI_VERSION == 1, "generated for another version of the C core");
+_Static_assert(DRNN_ABI_VERSION == 2, "generated for another version of the C core");
 _Static_assert(DT_N_IN <= DRNN_MAX_WIDTH && DT_N_HIDDEN <= DRNN_MAX_WIDTH, "layer too wide for the C core");
 _Static_assert(DT_N_CLASSES <= DRNN_MAX_CLASSES, "too many classes for the C core");
 _Static_assert(DT_MAX_STEPS <= DRNN_MAX_STEPS, "samples too long for the C core");
@@ -89,7 +89,7 @@ static const drnn_layer_t dt_layers[1] = {
 };
 
 const drnn_model_t dt_model = {
-    .abi_version = 1,
+    .abi_version = 2,
     .n_layers = 1,
     .n_classes = DT_N_CLASSES,
     .max_steps = DT_MAX_STEPS,

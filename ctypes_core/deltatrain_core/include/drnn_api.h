@@ -9,8 +9,8 @@ int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan);
 size_t drnn_arena_size(const drnn_model_t *model);
 
 /*
- * Take an arena (8-byte aligned, at least drnn_arena_size bytes), copy the model's weights there and take
- * the model's learning rate, clip and thresholds; seed and step number start at 0. Errors: DRNN_ERR_MODEL, DRNN_ERR_ARENA.
+ * Take an arena (8-byte aligned, at least drnn_arena_size bytes), copy the model's weights there and take the model's
+ * learning rate, clip and thresholds; beta, seed and step number start at 0. Errors: DRNN_ERR_MODEL, DRNN_ERR_ARENA.
  */
 int drnn_init(drnn_t *net, const drnn_model_t *model, void *arena, size_t arena_bytes);
 
@@ -18,18 +18,18 @@ int drnn_init(drnn_t *net, const drnn_model_t *model, void *arena, size_t arena_
 int drnn_reset_weights(drnn_t *net);
 
 /*
- * Set learning rate, clip, thresholds, seed and step number, also during a sample: its next frames take the thresholds.
- * Error: DRNN_ERR_RANGE.
+ * Set learning rate, clip, beta, thresholds, seed and step number, also during a sample: its next frames take the
+ * thresholds. Error: DRNN_ERR_RANGE.
  */
 int drnn_configure(drnn_t *net, const drnn_config_t *config);
 
-/* Start a sample: h = c = 0, v_hat = 0, M = b. Drops an unfinished one. */
+/* Start a sample: h = c = 0, v_hat = 0, M = b in every layer. Drops an unfinished one. */
 int drnn_begin(drnn_t *net);
 
 /*
- * One frame x [n_in], int16 in the layer's input format, |x| <= DRNN_V_MAX: delta encoding, W.Delta over the active
- * columns, the cell. Returns the number of frames so far. Errors: DRNN_ERR_STATE, DRNN_ERR_TOO_LONG, DRNN_ERR_RANGE
- * (the sample is then as before the call).
+ * One frame x [n_in], int16 in the first layer's input format, |x| <= DRNN_V_MAX; in each layer: delta encoding,
+ * W.Delta over the active columns, the cell. Returns the number of frames so far. Errors: DRNN_ERR_STATE,
+ * DRNN_ERR_TOO_LONG, DRNN_ERR_RANGE (the sample is then as before the call).
  */
 int drnn_push(drnn_t *net, const int16_t *x);
 

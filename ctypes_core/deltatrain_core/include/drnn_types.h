@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DRNN_ABI_VERSION 1
+#define DRNN_ABI_VERSION 2
 
 /* Q-formats that no model may change; the others are chosen by `deltatrain quantize` and stand in the layer. */
 #define DRNN_H_FRAC_BITS 14       /* hidden state and gates, range [-1, 1] */
@@ -18,6 +18,7 @@
 #define DRNN_GRAD_GUARD_BITS 6    /* low-order bits that carried gradients keep below those of the loss gradient */
 
 #define DRNN_MAX_STEPS 4096       /* the bounds of NUMERICS.md hold up to here */
+#define DRNN_MAX_LAYERS 3
 #define DRNN_MAX_WIDTH 1024       /* of inputs and of hidden units */
 #define DRNN_MAX_CLASSES 256
 #define DRNN_HASH_BYTES 32
@@ -47,31 +48,38 @@ typedef struct {
     int16_t e;
 } drnn_scale_t;
 
-/* One recurrent layer as generated into flash. G = 4 for an LSTM (i, f, g, o). */
+/*
+ * One recurrent layer as generated into flash. A cell has G gates and A accumulators of n_hidden entries each:
+ *
+ *     LSTM  G = A = 4      accumulators i, f, g, o
+ *     RNN   G = A = 1
+ *     GRU   G = 3, A = 4   accumulators nx, r, z, nh; a column of x holds the weights of n, r, z and feeds nx, r, z, a
+ *                          column of h those of r, z, n and feeds r, z, nh: both meet neighbouring accumulators
+ */
 typedef struct {
     uint8_t cell;              /* enum drnn_cell */
-    int8_t x_frac_bits;        /* of the inputs, int16 */
+    int8_t x_frac_bits;        /* of the inputs, int16; of an upper layer DRNN_H_FRAC_BITS */
     int8_t wx_frac_bits;       /* of weights from inputs, int16 */
     int8_t wh_frac_bits;       /* of weights from hidden units, int16 */
-    int8_t c_frac_bits;        /* of the LSTM's cell state, int16 */
-    uint16_t n_in;
+    int8_t c_frac_bits;        /* LSTM: of the cell state c; GRU: of M_nh as kept for the way back; RNN: of nothing */
+    uint16_t n_in;             /* of an upper layer: n_hidden of the one below */
     uint16_t n_hidden;
     int16_t theta_x;           /* default thresholds, as in drnn_config_t */
     int16_t theta_h;
     const int16_t *weight;     /* [n_in + n_hidden][G * n_hidden]: column j holds the weights that multiply v_j */
-    const int32_t *bias;       /* [G * n_hidden], one per accumulator */
+    const int32_t *bias;       /* [A * n_hidden], one per accumulator */
 } drnn_layer_t;
 
 typedef struct {
     uint32_t abi_version;      /* DRNN_ABI_VERSION at generation */
-    uint16_t n_layers;
+    uint16_t n_layers;         /* 1 .. DRNN_MAX_LAYERS */
     uint16_t n_classes;
     uint16_t max_steps;        /* longest sample, frames */
     int8_t readout_frac_bits;  /* of the readout's weights, int16 */
-    drnn_scale_t learning_rate;     /* defaults, as in drnn_config_t */
+    drnn_scale_t learning_rate;     /* defaults, as in drnn_config_t; that of beta is 0 */
     drnn_scale_t clip;
-    const drnn_layer_t *layers;
-    const int16_t *readout_weight;  /* [n_classes][n_hidden] */
+    const drnn_layer_t *layers;     /* [n_layers], from the input upwards */
+    const int16_t *readout_weight;  /* [n_classes][n_hidden of the last layer] */
     const int32_t *readout_bias;    /* [n_classes] */
     uint8_t hash[DRNN_HASH_BYTES];  /* SHA-256 of the quantised model */
 } drnn_model_t;
@@ -80,46 +88,50 @@ typedef struct {
 typedef struct {
     drnn_scale_t learning_rate;  /* m * 2^e with -64 <= e <= -11, so below 32; or zero */
     drnn_scale_t clip;           /* C, -64 <= e <= 64: the step is scaled by min(1, C / B), B the gradient's norm bound */
-    int16_t theta_x;             /* threshold of inputs, in their format; 0 .. 32767 */
-    int16_t theta_h;             /* threshold of hidden units, Q1.14 */
+    drnn_scale_t beta;           /* of the regulariser beta * sum |Delta h|; -64 <= e <= -16, so below 1; or zero */
+    int16_t theta_x[DRNN_MAX_LAYERS]; /* per layer, of its inputs, in their format; 0 .. 32767; 0 beyond n_layers */
+    int16_t theta_h[DRNN_MAX_LAYERS]; /* of its hidden units, Q1.14; likewise */
     uint32_t seed;               /* of stochastic rounding */
     uint32_t step;               /* number of the next training step; counts up, part of the random function */
 } drnn_config_t;
 
 /* The outcome of one sample. */
 typedef struct {
-    int32_t loss;              /* cross-entropy, nats, Q16; 0 after inference */
+    int32_t loss;              /* cross-entropy, nats, Q16, without the regulariser; 0 after inference */
     uint16_t predicted;        /* class with the largest logit, the first of equals */
     uint16_t n_steps;          /* frames of the sample */
-    uint32_t active_x;         /* events: active inputs, summed over the frames */
-    uint32_t active_h;         /* active hidden units, likewise */
+    uint32_t active_x;         /* events: active inputs of the network, summed over the frames */
+    uint32_t active_h;         /* active hidden units, likewise, as input of their own layer and of the one above */
     uint32_t macs_forward;     /* multiply-accumulates of W.Delta as executed */
     uint32_t macs_backward;    /* of W^T.dM as executed (the first layer's dx is not computed) */
     uint32_t macs_gradient;    /* of dM.Delta^T as executed */
     uint32_t columns_updated;  /* columns of W that had at least one event */
     uint32_t clipped;          /* 1 when the bound exceeded the clip */
     int32_t grad_exponent;     /* of the loss gradient: 2^grad_exponent times the int16 value */
-    int32_t dm_exponent;       /* of the stored dM beyond the carried gradients' unit */
+    int32_t dm_exponent;       /* of the stored dM beyond the carried gradients' unit; the largest of the layers' */
     uint32_t bound_m;          /* the norm bound B: bound_m * 2^bound_e */
     int32_t bound_e;
     uint32_t saturated_h;      /* saturations in this sample, by tensor */
-    uint32_t saturated_c;
+    uint32_t saturated_c;      /* LSTM: of c; GRU: of M_nh as kept */
     uint32_t saturated_grad;   /* carried gradients */
     uint32_t saturated_w;      /* weights and biases at the end of their range */
     uint32_t underflow_dm;     /* entries of dM that became 0 when they were stored as int16, though they were not */
 } drnn_result_t;
 
-/* Tensors a host may read; those up to DRNN_T_READOUT_BIAS it may write too. */
+/*
+ * Tensors a host may read; those up to DRNN_T_READOUT_BIAS it may write too. A tensor of layer l has the id
+ * DRNN_T_PER_LAYER * l + the one that stands here; the readout's and the logits are the network's and have no other.
+ */
 enum drnn_tensor_id {
     DRNN_T_WEIGHT = 0,         /* int16 [n_in + n_hidden][G * n_hidden] */
-    DRNN_T_BIAS = 1,           /* int32 [G * n_hidden] */
-    DRNN_T_READOUT_WEIGHT = 2, /* int16 [n_classes][n_hidden] */
+    DRNN_T_BIAS = 1,           /* int32 [A * n_hidden] */
+    DRNN_T_READOUT_WEIGHT = 2, /* int16 [n_classes][n_hidden of the last layer] */
     DRNN_T_READOUT_BIAS = 3,   /* int32 [n_classes] */
     DRNN_T_HIDDEN = 4,         /* int16 [n_hidden], after the last frame */
-    DRNN_T_CELL = 5,           /* int16 [n_hidden], after the last frame; an earlier sample's before the first */
+    DRNN_T_CELL = 5,           /* int16 [n_hidden], LSTM only, after the last frame; an earlier sample's before the first */
     DRNN_T_LOGITS = 6,         /* int32 [n_classes], of the last sample */
-    DRNN_T_DM = 7,             /* int16 [n_steps][G * n_hidden], of the last training step; empty during a sample */
-    DRNN_T_COUNT = 8
+    DRNN_T_DM = 7,             /* int16 [n_steps][A * n_hidden], of the last training step; empty during a sample */
+    DRNN_T_PER_LAYER = 8
 };
 
 typedef struct {
@@ -129,25 +141,35 @@ typedef struct {
     uint8_t writable;
 } drnn_tensor_t;
 
-/* Where each region of the arena starts, in bytes from its base. `drnn_plan` computes it from the model alone. */
+/* Where each region of a layer starts, in bytes from the arena's base; T = max_steps. */
 typedef struct {
     /* trained parameters, laid out as in the model */
-    uint32_t weight, bias, readout_weight, readout_bias;
-    /* history of one sample, T = max_steps */
-    uint32_t gates;         /* int16 [T][G * n_hidden], overwritten by dM on the way back */
-    uint32_t cells;         /* int16 [T][n_hidden] */
+    uint32_t weight, bias;
+    /* history of one sample */
+    uint32_t gates;         /* int16 [T][A * n_hidden]: in each accumulator's place its gate; overwritten by dM going back */
+    uint32_t states;        /* int16 [T][n_hidden]: LSTM c, GRU h; RNN none */
     uint32_t event_mask;    /* uint32 [T][words]: bit j is set where v_j was active */
     uint32_t event_start;   /* uint32 [T]: where the values of step t start; later the cursor of the update */
     uint32_t event_value;   /* int16 [T * (n_in + n_hidden)]: the Delta of active entries, step after step */
     /* scratch */
-    uint32_t m_acc;         /* int64 [G * n_hidden]: M while going forward, products while going back */
+    uint32_t m_acc;         /* int64 [A * n_hidden, an upper layer at least n_in]: M while going forward, products going back */
     uint32_t v_hat;         /* int16 [n_in + n_hidden] */
     uint32_t hidden;        /* int16 [n_hidden] */
+    uint32_t dm_acc;        /* int32 [A * n_hidden]: dM, carried */
+    uint32_t d_hidden;      /* int32 [n_hidden], carried, as the following */
+    uint32_t d_h_hat;       /* int32 [n_hidden] */
+    uint32_t d_cell;        /* int32 [n_hidden], LSTM only */
+    uint32_t d_x_hat;       /* int32 [n_in], upper layers only */
+} drnn_layer_plan_t;
+
+/* The whole arena; `drnn_plan` computes it from the model alone. */
+typedef struct {
+    drnn_layer_plan_t layers[DRNN_MAX_LAYERS]; /* beyond n_layers: 0 */
+    uint32_t readout_weight, readout_bias;     /* trained, laid out as in the model */
+    /* scratch */
     uint32_t logits;        /* int32 [n_classes] */
-    uint32_t columns;       /* uint16 [n_in + n_hidden]: active columns of one step */
     uint32_t d_logits;      /* int32 [n_classes] */
-    uint32_t dm_acc;        /* int32 [G * n_hidden]: dM, carried */
-    uint32_t d_hidden, d_v_hat, d_cell;  /* int32 [n_hidden] each, carried */
+    uint32_t columns;       /* uint16 [widest n_in + n_hidden]: active columns of one step */
     uint32_t column_steps;  /* uint16 [T]: steps at which one column was active */
     uint32_t column_deltas; /* int16 [T]: its Delta there */
     uint32_t total;
@@ -161,6 +183,8 @@ typedef struct {
     drnn_config_t config;
     uint32_t phase;            /* whether a sample is under way */
     uint32_t n_steps;          /* frames of the sample so far */
+    uint32_t n_events[DRNN_MAX_LAYERS];   /* of the sample so far, of inputs and hidden units alike */
+    int32_t dm_exponent[DRNN_MAX_LAYERS]; /* of each layer's stored dM beyond the carried gradients' unit */
     drnn_result_t result;
 } drnn_t;
 

@@ -13,6 +13,7 @@
 #define D_LOGIT_BITS 14            /* d_logits are scaled to at most 2^14 in magnitude */
 #define D_LOGIT_FULL_FRAC_BITS 30
 #define MAX_LEARNING_RATE_E (-11)  /* m * 2^-11 < 32: NUMERICS.md bounds the shifts of the update by it */
+#define MAX_BETA_E (-16)           /* m * 2^-16 < 1 */
 #define MAX_SCALE_E 64
 
 /* Zero has one form: NUMERICS.md bounds the shifts of the update by e. */
@@ -24,8 +25,13 @@ static int scale_is_valid(drnn_scale_t scale, int largest_e)
 
 static int config_is_valid(const drnn_config_t *config)
 {
+    for (uint32_t l = 0; l < DRNN_MAX_LAYERS; ++l) {
+        if (config->theta_x[l] < 0 || config->theta_h[l] < 0) {
+            return 0;
+        }
+    }
     return scale_is_valid(config->learning_rate, MAX_LEARNING_RATE_E) && scale_is_valid(config->clip, MAX_SCALE_E) &&
-           config->clip.m != 0 && config->theta_x >= 0 && config->theta_h >= 0;
+           config->clip.m != 0 && scale_is_valid(config->beta, MAX_BETA_E);
 }
 
 int drnn_init(drnn_t *net, const drnn_model_t *model, void *arena, size_t arena_bytes)
@@ -37,9 +43,14 @@ int drnn_init(drnn_t *net, const drnn_model_t *model, void *arena, size_t arena_
     if (arena_bytes < plan.total || (uintptr_t)arena % 8 != 0) {
         return DRNN_ERR_ARENA;
     }
-    const drnn_config_t config = {
-        model->learning_rate, model->clip, model->layers[0].theta_x, model->layers[0].theta_h, 0, 0,
-    };
+    drnn_config_t config;
+    memset(&config, 0, sizeof config);
+    config.learning_rate = model->learning_rate;
+    config.clip = model->clip;
+    for (uint32_t l = 0; l < model->n_layers; ++l) {
+        config.theta_x[l] = model->layers[l].theta_x;
+        config.theta_h[l] = model->layers[l].theta_h;
+    }
     if (!config_is_valid(&config)) {
         return DRNN_ERR_MODEL;
     }
@@ -54,12 +65,13 @@ int drnn_init(drnn_t *net, const drnn_model_t *model, void *arena, size_t arena_
 
 int drnn_reset_weights(drnn_t *net)
 {
-    const drnn_layer_t *layer = drnn_layer(net);
-    const uint32_t rows = drnn_rows(layer);
-    memcpy(drnn_weight(net), layer->weight, drnn_width(layer) * rows * sizeof(int16_t));
-    memcpy(drnn_bias(net), layer->bias, rows * sizeof(int32_t));
+    for (uint32_t l = 0; l < net->model->n_layers; ++l) {
+        const drnn_layer_t *layer = drnn_layer(net, l);
+        memcpy(drnn_weight(net, l), layer->weight, drnn_width(layer) * drnn_rows(layer) * sizeof(int16_t));
+        memcpy(drnn_bias(net, l), layer->bias, drnn_m_count(layer) * sizeof(int32_t));
+    }
     memcpy(drnn_readout_weight(net), net->model->readout_weight,
-           (uint32_t)net->model->n_classes * layer->n_hidden * sizeof(int16_t));
+           (uint32_t)net->model->n_classes * drnn_top_layer(net)->n_hidden * sizeof(int16_t));
     memcpy(drnn_readout_bias(net), net->model->readout_bias, net->model->n_classes * sizeof(int32_t));
     net->n_steps = 0;
     net->phase = DRNN_PHASE_IDLE;
@@ -96,12 +108,25 @@ int drnn_infer(drnn_t *net, drnn_result_t *result)
     return DRNN_OK;
 }
 
-/* Scale d_logits (Q30) by a power of two so that the largest has 14 bits: small errors keep their precision. */
+/* beta in Q30, rounded down; below 2^30. */
+static int32_t beta_q30(const drnn_t *net)
+{
+    const drnn_scale_t beta = net->config.beta;
+    const int shift = -(beta.e + D_LOGIT_FULL_FRAC_BITS); /* in [-14, 34]: drnn_configure bounds e */
+    return (int32_t)(shift < 0 ? (uint32_t)beta.m << -shift : shift < 16 ? (uint32_t)beta.m >> shift : 0u);
+}
+
+/*
+ * Scale d_logits (Q30) by a power of two so that the largest has 14 bits: small errors keep their precision. Where the
+ * regulariser's factor is larger, it takes the place of the largest.
+ */
 static void normalise_d_logits(drnn_t *net)
 {
     int32_t *d_logits = drnn_d_logits(net);
     const uint32_t n_classes = net->model->n_classes;
-    const uint32_t largest = drnn_largest(d_logits, n_classes);
+    const uint32_t beta = (uint32_t)beta_q30(net);
+    uint32_t largest = drnn_largest(d_logits, n_classes);
+    largest = beta > largest ? beta : largest;
     const int shift = largest == 0 ? 0 : drnn_bit_length(largest) - D_LOGIT_BITS; /* in [-13, 17] */
     for (uint32_t k = 0; k < n_classes; ++k) {
         d_logits[k] = (int32_t)drnn_rescale(d_logits[k], shift);
@@ -122,7 +147,7 @@ int drnn_train(drnn_t *net, uint16_t label, drnn_result_t *result)
     net->result.loss =
         drnn_softmax_cross_entropy(drnn_logits(net), net->model->n_classes, label, drnn_d_logits(net));
     normalise_d_logits(net);
-    drnn_backward(net);
+    drnn_backward(net, beta_q30(net));
     drnn_update(net);
     ++net->config.step;
     net->phase = DRNN_PHASE_IDLE;
@@ -139,32 +164,46 @@ static int describe(drnn_tensor_t *tensor, void *data, uint32_t count, uint8_t i
     return DRNN_OK;
 }
 
-int drnn_tensor(const drnn_t *net, int id, drnn_tensor_t *tensor)
+static int layer_tensor(const drnn_t *net, uint32_t l, uint32_t kind, drnn_tensor_t *tensor)
 {
-    const drnn_layer_t *layer = drnn_layer(net);
-    const uint32_t rows = drnn_rows(layer);
-    const uint32_t n_classes = net->model->n_classes;
+    const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
-    switch (id) {
+    const uint32_t last = net->n_steps > 0 ? net->n_steps - 1 : 0;
+    const uint32_t n_dm = net->phase == DRNN_PHASE_SAMPLE ? 0 : net->n_steps;
+    switch (kind) {
     case DRNN_T_WEIGHT:
-        return describe(tensor, drnn_weight(net), drnn_width(layer) * rows, 2, 1);
+        return describe(tensor, drnn_weight(net, l), drnn_width(layer) * drnn_rows(layer), 2, 1);
     case DRNN_T_BIAS:
-        return describe(tensor, drnn_bias(net), rows, 4, 1);
-    case DRNN_T_READOUT_WEIGHT:
-        return describe(tensor, drnn_readout_weight(net), n_classes * n_hidden, 2, 1);
-    case DRNN_T_READOUT_BIAS:
-        return describe(tensor, drnn_readout_bias(net), n_classes, 4, 1);
+        return describe(tensor, drnn_bias(net, l), drnn_m_count(layer), 4, 1);
     case DRNN_T_HIDDEN:
-        return describe(tensor, drnn_hidden(net), n_hidden, 2, 0);
+        return describe(tensor, drnn_hidden(net, l), n_hidden, 2, 0);
     case DRNN_T_CELL:
-        return describe(tensor, drnn_cells(net) + (net->n_steps > 0 ? net->n_steps - 1 : 0) * n_hidden, n_hidden, 2, 0);
-    case DRNN_T_LOGITS:
-        return describe(tensor, drnn_logits(net), n_classes, 4, 0);
+        return layer->cell == DRNN_LSTM ? describe(tensor, drnn_states(net, l) + last * n_hidden, n_hidden, 2, 0)
+                                        : DRNN_ERR_TENSOR;
     case DRNN_T_DM:
-        return describe(tensor, drnn_gates(net), net->phase == DRNN_PHASE_SAMPLE ? 0 : net->n_steps * rows, 2, 0);
+        return describe(tensor, drnn_gates(net, l), n_dm * drnn_m_count(layer), 2, 0);
     default:
         return DRNN_ERR_TENSOR;
     }
+}
+
+int drnn_tensor(const drnn_t *net, int id, drnn_tensor_t *tensor)
+{
+    const uint32_t n_classes = net->model->n_classes;
+    switch (id) {
+    case DRNN_T_READOUT_WEIGHT:
+        return describe(tensor, drnn_readout_weight(net), n_classes * drnn_top_layer(net)->n_hidden, 2, 1);
+    case DRNN_T_READOUT_BIAS:
+        return describe(tensor, drnn_readout_bias(net), n_classes, 4, 1);
+    case DRNN_T_LOGITS:
+        return describe(tensor, drnn_logits(net), n_classes, 4, 0);
+    default:
+        break;
+    }
+    if (id < 0 || id >= DRNN_T_PER_LAYER * net->model->n_layers) {
+        return DRNN_ERR_TENSOR;
+    }
+    return layer_tensor(net, (uint32_t)id / DRNN_T_PER_LAYER, (uint32_t)id % DRNN_T_PER_LAYER, tensor);
 }
 
 const char *drnn_error_text(int error)

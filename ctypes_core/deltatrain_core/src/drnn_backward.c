@@ -2,66 +2,59 @@
  * Backward through time, with the masks held constant. dM_t replaces the gates of step t, so the history doubles as the
  * gradient's store. Equations: DESIGN.md, "The mathematics"; scaling: NUMERICS.md, "Gradients".
  */
-#include "drnn_activation.h"
+#include <string.h>
+
 #include "drnn_fixed.h"
 #include "drnn_internal.h"
 #include "drnn_kernels.h"
 
-/* dL/dh at the last step: W_o^T d_logits, in the carried gradients' unit. */
+static void clear(int32_t *values, uint32_t count)
+{
+    memset(values, 0, count * sizeof(int32_t));
+}
+
+static void start_layer(drnn_t *net, uint32_t l)
+{
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    clear(drnn_dm_acc(net, l), drnn_m_count(layer));
+    clear(drnn_d_hidden(net, l), layer->n_hidden);
+    clear(drnn_d_h_hat(net, l), layer->n_hidden);
+    if (layer->cell == DRNN_LSTM) {
+        clear(drnn_d_cell(net, l), layer->n_hidden);
+    }
+    if (l > 0) {
+        clear(drnn_d_x_hat(net, l), layer->n_in);
+    }
+    net->dm_exponent[l] = 0;
+}
+
+/* dL/dh of the top layer at the last step: W_o^T d_logits, in the carried gradients' unit. */
 static void start_from_readout(drnn_t *net)
 {
-    const uint32_t n_hidden = drnn_layer(net)->n_hidden;
+    const uint32_t n_hidden = drnn_top_layer(net)->n_hidden;
+    int32_t *d_hidden = drnn_d_hidden(net, net->model->n_layers - 1u);
     const int shift = net->model->readout_frac_bits - DRNN_GRAD_GUARD_BITS; /* in [4, 9] */
     for (uint32_t j = 0; j < n_hidden; ++j) {
         int64_t sum = 0; /* below DRNN_MAX_CLASSES * 2^15 * 2^14 = 2^37 */
         for (uint32_t k = 0; k < net->model->n_classes; ++k) {
             sum += (int64_t)drnn_readout_weight(net)[k * n_hidden + j] * drnn_d_logits(net)[k];
         }
-        drnn_d_hidden(net)[j] =
-            drnn_saturate(drnn_round_shift(sum, shift), DRNN_INT32_MAX, &net->result.saturated_grad);
-        drnn_d_v_hat(net)[j] = 0;
-        drnn_d_cell(net)[j] = 0;
-    }
-    for (uint32_t i = 0; i < drnn_rows(drnn_layer(net)); ++i) {
-        drnn_dm_acc(net)[i] = 0;
+        d_hidden[j] = drnn_saturate(drnn_round_shift(sum, shift), DRNN_INT32_MAX, &net->result.saturated_grad);
     }
 }
 
-/* dM_t = the gates' own gradient + dM_{t+1}; d_cell moves on to step t - 1. */
-static void lstm_cell_backward(drnn_t *net, uint32_t t)
+static void cell_backward(drnn_t *net, uint32_t l, uint32_t t)
 {
-    const drnn_layer_t *layer = drnn_layer(net);
-    const uint32_t n_hidden = layer->n_hidden;
-    const int c_frac_bits = layer->c_frac_bits;
-    const int64_t c_unit = (int64_t)1 << (DRNN_H_FRAC_BITS - c_frac_bits);
-    const int16_t *gates = &drnn_gates(net)[t * drnn_rows(layer)];
-    const int16_t *c = &drnn_cells(net)[t * n_hidden];
-    int32_t *dm = drnn_dm_acc(net);
-    uint32_t *saturated = &net->result.saturated_grad;
-
-    for (uint32_t k = 0; k < n_hidden; ++k) {
-        const int32_t i = gates[k];
-        const int32_t f = gates[n_hidden + k];
-        const int32_t g = gates[2 * n_hidden + k];
-        const int32_t o = gates[3 * n_hidden + k];
-        const int32_t tanh_c = drnn_tanh_q14((int64_t)c[k] * c_unit);
-        const int32_t c_prev = t == 0 ? 0 : c[(int32_t)k - (int32_t)n_hidden];
-        const int32_t dh = drnn_d_hidden(net)[k];
-
-        const int32_t d_o = drnn_mul_q(drnn_mul_q(dh, tanh_c, 14, saturated), o * (DRNN_ONE_Q14 - o), 28, saturated);
-        const int32_t through_tanh =
-            drnn_mul_q(drnn_mul_q(dh, o, 14, saturated), DRNN_ONE_Q28 - tanh_c * tanh_c, 28, saturated);
-        const int32_t dc = drnn_saturate((int64_t)drnn_d_cell(net)[k] + through_tanh, DRNN_INT32_MAX, saturated);
-        const int32_t d_i = drnn_mul_q(drnn_mul_q(dc, g, 14, saturated), i * (DRNN_ONE_Q14 - i), 28, saturated);
-        const int32_t d_f =
-            drnn_mul_q(drnn_mul_q(dc, f * (DRNN_ONE_Q14 - f), 28, saturated), c_prev, c_frac_bits, saturated);
-        const int32_t d_g = drnn_mul_q(drnn_mul_q(dc, i, 14, saturated), DRNN_ONE_Q28 - g * g, 28, saturated);
-
-        drnn_d_cell(net)[k] = drnn_mul_q(dc, f, 14, saturated);
-        dm[k] = drnn_saturate((int64_t)dm[k] + d_i, DRNN_INT32_MAX, saturated);
-        dm[n_hidden + k] = drnn_saturate((int64_t)dm[n_hidden + k] + d_f, DRNN_INT32_MAX, saturated);
-        dm[2 * n_hidden + k] = drnn_saturate((int64_t)dm[2 * n_hidden + k] + d_g, DRNN_INT32_MAX, saturated);
-        dm[3 * n_hidden + k] = drnn_saturate((int64_t)dm[3 * n_hidden + k] + d_o, DRNN_INT32_MAX, saturated);
+    switch (drnn_layer(net, l)->cell) {
+    case DRNN_LSTM:
+        drnn_lstm_backward(net, l, t);
+        break;
+    case DRNN_GRU:
+        drnn_gru_backward(net, l, t);
+        break;
+    default:
+        drnn_rnn_backward(net, l, t);
+        break;
     }
 }
 
@@ -79,86 +72,146 @@ static int int16_exponent(uint32_t largest)
  * Store dM_t as int16 in the gates' place. One exponent serves the whole sample: where step t needs a larger one, the
  * steps stored before (t + 1 onwards) are shifted to it.
  */
-static void store_dm(drnn_t *net, uint32_t t)
+static void store_dm(drnn_t *net, uint32_t l, uint32_t t)
 {
-    const uint32_t rows = drnn_rows(drnn_layer(net));
-    const int32_t *dm_acc = drnn_dm_acc(net);
-    int16_t *stored = &drnn_gates(net)[t * rows];
-    const int needed = int16_exponent(drnn_largest(dm_acc, rows));
-    const int raise = needed - net->result.dm_exponent;
+    const uint32_t count = drnn_m_count(drnn_layer(net, l));
+    const int32_t *dm_acc = drnn_dm_acc(net, l);
+    int16_t *stored = &drnn_gates(net, l)[t * count];
+    const int needed = int16_exponent(drnn_largest(dm_acc, count));
+    const int raise = needed - net->dm_exponent[l];
     if (raise > 0) {
-        for (uint32_t i = rows; i < (net->n_steps - t) * rows; ++i) {
+        for (uint32_t i = count; i < (net->n_steps - t) * count; ++i) {
             stored[i] = (int16_t)drnn_round_shift(stored[i], raise);
         }
-        net->result.dm_exponent = needed;
+        net->dm_exponent[l] = needed;
     }
-    for (uint32_t i = 0; i < rows; ++i) {
-        stored[i] = (int16_t)drnn_round_shift(dm_acc[i], net->result.dm_exponent);
+    for (uint32_t i = 0; i < count; ++i) {
+        stored[i] = (int16_t)drnn_round_shift(dm_acc[i], net->dm_exponent[l]);
         if (stored[i] == 0 && dm_acc[i] != 0) {
             ++net->result.underflow_dm;
         }
     }
 }
 
-/* Columns of the hidden part that were active at step t, in ascending order; returns their number. */
-static uint32_t active_hidden_columns(const drnn_t *net, uint32_t t)
+/*
+ * Columns [first, end) of layer l that were active at step t, in ascending order, with the number of the first one's
+ * event among those of the step; returns how many there are.
+ */
+static uint32_t active_columns(const drnn_t *net, uint32_t l, uint32_t t, uint32_t first, uint32_t end)
 {
-    const drnn_layer_t *layer = drnn_layer(net);
-    const uint32_t *mask = &drnn_event_mask(net)[t * drnn_mask_words(layer)];
+    const uint32_t *mask = &drnn_event_mask(net, l)[t * drnn_mask_words(drnn_layer(net, l))];
     uint16_t *columns = drnn_columns(net);
     uint32_t n_active = 0;
-    for (uint32_t word = layer->n_in / DRNN_MASK_BITS; word < drnn_mask_words(layer); ++word) {
+    for (uint32_t word = first / DRNN_MASK_BITS; word * DRNN_MASK_BITS < end; ++word) {
         uint32_t bits = mask[word];
-        if (word == layer->n_in / DRNN_MASK_BITS) {
-            bits &= ~(uint32_t)0 << (layer->n_in % DRNN_MASK_BITS);
+        if (word == first / DRNN_MASK_BITS) {
+            bits &= ~(uint32_t)0 << (first % DRNN_MASK_BITS);
         }
         for (; bits != 0; bits &= bits - 1) {
-            columns[n_active++] = (uint16_t)(word * DRNN_MASK_BITS + drnn_lowest_bit(bits));
+            const uint32_t column = word * DRNN_MASK_BITS + drnn_lowest_bit(bits);
+            if (column >= end) {
+                break;
+            }
+            columns[n_active++] = (uint16_t)column;
         }
     }
     return n_active;
 }
 
+/* sign(Delta) of the event `back` places before the end of step t's. */
+static int32_t sign_of_event(const drnn_t *net, uint32_t l, uint32_t t, uint32_t back)
+{
+    const uint32_t end = t + 1 < net->n_steps ? drnn_event_start(net, l)[t + 1] : net->n_events[l];
+    return drnn_event_value(net, l)[end - back] > 0 ? 1 : -1; /* an event's Delta is not 0 */
+}
+
 /*
- * W^T dM_t over the hidden units active at step t, and the path through v_hat: d_hidden becomes dL/dh_{t-1}.
+ * W^T dM_t over the hidden units active at step t, and the path through v_hat: what reaches h_{t-1} through its deltas
+ * is added to d_hidden. `beta` is the regulariser's factor in the carried gradients' unit.
  * M's scratch holds the products: M itself is not needed any more.
  */
-static void through_deltas(drnn_t *net, uint32_t t)
+static void through_hidden_deltas(drnn_t *net, uint32_t l, uint32_t t, int32_t beta)
 {
-    const drnn_layer_t *layer = drnn_layer(net);
+    const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t rows = drnn_rows(layer);
-    const uint32_t n_active = active_hidden_columns(net, t);
-    const uint16_t *columns = drnn_columns(net);
-    int64_t *products = drnn_m_acc(net);
-    int32_t *d_hidden = drnn_d_hidden(net);
-    int32_t *d_v_hat = drnn_d_v_hat(net);
+    const int16_t *dm = &drnn_gates(net, l)[t * drnn_m_count(layer) + drnn_h_first(layer)];
+    const uint32_t n_active = active_columns(net, l, t, layer->n_in, drnn_width(layer));
+    int64_t *products = drnn_m_acc(net, l);
+    int32_t *d_h_hat = drnn_d_h_hat(net, l);
     uint32_t *saturated = &net->result.saturated_grad;
 
-    drnn_dot_columns(products, drnn_weight(net), rows, &drnn_gates(net)[t * rows], columns, n_active);
+    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_columns(net), n_active);
     net->result.macs_backward += rows * n_active;
 
-    for (uint32_t j = 0; j < layer->n_hidden; ++j) {
-        d_hidden[j] = 0; /* an inactive unit's h does not reach v_hat */
-    }
     for (uint32_t a = 0; a < n_active; ++a) {
-        const uint32_t j = (uint32_t)columns[a] - layer->n_in;
+        const uint32_t j = (uint32_t)drnn_columns(net)[a] - layer->n_in;
         /* |product| <= 2^42 and the shift is in [-7, 16]: below 2^50 */
-        const int32_t d_delta = drnn_saturate(drnn_rescale(products[a], layer->wh_frac_bits - net->result.dm_exponent),
-                                              DRNN_INT32_MAX, saturated);
-        d_hidden[j] = drnn_saturate((int64_t)d_v_hat[j] + d_delta, DRNN_INT32_MAX, saturated);
-        d_v_hat[j] = -d_delta;
+        int64_t sum = drnn_rescale(products[a], layer->wh_frac_bits - net->dm_exponent[l]);
+        if (beta != 0) {
+            sum += beta * sign_of_event(net, l, t, n_active - a);
+        }
+        const int32_t d_delta = drnn_saturate(sum, DRNN_INT32_MAX, saturated);
+        int32_t *d_hidden = &drnn_d_hidden(net, l)[j];
+        *d_hidden = drnn_saturate((int64_t)*d_hidden + d_h_hat[j] + d_delta, DRNN_INT32_MAX, saturated);
+        d_h_hat[j] = -d_delta;
     }
 }
 
-void drnn_backward(drnn_t *net)
+/* The same over the inputs of an upper layer, which are the hidden units of the one below, at the same step. */
+static void through_input_deltas(drnn_t *net, uint32_t l, uint32_t t)
 {
-    net->result.dm_exponent = 0;
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const uint32_t rows = drnn_rows(layer);
+    const int16_t *dm = &drnn_gates(net, l)[t * drnn_m_count(layer)];
+    const uint32_t n_active = active_columns(net, l, t, 0, layer->n_in);
+    int64_t *products = drnn_m_acc(net, l);
+    int32_t *d_x_hat = drnn_d_x_hat(net, l);
+    uint32_t *saturated = &net->result.saturated_grad;
+
+    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_columns(net), n_active);
+    net->result.macs_backward += rows * n_active;
+
+    for (uint32_t a = 0; a < n_active; ++a) {
+        const uint32_t j = drnn_columns(net)[a];
+        /* |product| <= 2^42 and the shift is in [-9, 16]: below 2^52 */
+        const int32_t d_delta = drnn_saturate(drnn_rescale(products[a], layer->wx_frac_bits - net->dm_exponent[l]),
+                                              DRNN_INT32_MAX, saturated);
+        int32_t *below = &drnn_d_hidden(net, l - 1)[j];
+        *below = drnn_saturate((int64_t)*below + d_x_hat[j] + d_delta, DRNN_INT32_MAX, saturated);
+        d_x_hat[j] = -d_delta;
+    }
+}
+
+/* Step t of layer l: on entry its d_hidden is dL/dh_t whole, on return what of dL/dh_{t-1} comes from this layer. */
+static void step_layer(drnn_t *net, uint32_t l, uint32_t t, int32_t beta)
+{
+    cell_backward(net, l, t);
+    store_dm(net, l, t);
+    if (t > 0) { /* h_0 is constant */
+        through_hidden_deltas(net, l, t, beta);
+    }
+    if (l > 0) { /* the first layer's dx is nobody's input */
+        through_input_deltas(net, l, t);
+    }
+}
+
+void drnn_backward(drnn_t *net, int32_t beta_q30)
+{
+    /* From Q30 to the unit 2^(grad_exponent - DRNN_GRAD_GUARD_BITS): at most 2^20, for beta had a part in choosing it. */
+    const int32_t beta = (int32_t)drnn_rescale(beta_q30, net->result.grad_exponent + 30 - DRNN_GRAD_GUARD_BITS);
+    const uint32_t n_layers = net->model->n_layers;
+    for (uint32_t l = 0; l < n_layers; ++l) {
+        start_layer(net, l);
+    }
     start_from_readout(net);
     for (uint32_t t = net->n_steps; t-- > 0;) {
-        lstm_cell_backward(net, t);
-        store_dm(net, t);
-        if (t > 0) { /* h_0 is constant, and the first layer's dx is nobody's input */
-            through_deltas(net, t);
+        for (uint32_t l = n_layers; l-- > 0;) {
+            step_layer(net, l, t, beta);
+        }
+    }
+    for (uint32_t l = 0; l < n_layers; ++l) {
+        if (net->dm_exponent[l] > net->result.dm_exponent) {
+            net->result.dm_exponent = net->dm_exponent[l];
         }
     }
 }

@@ -48,6 +48,12 @@ static inline int32_t drnn_mul_q(int32_t a, int32_t b, int frac_bits, uint32_t *
     return drnn_saturate(drnn_round_shift((int64_t)a * b, frac_bits), DRNN_INT32_MAX, saturated);
 }
 
+/* *sum += addend, saturated to int32. */
+static inline void drnn_add_to(int32_t *sum, int32_t addend, uint32_t *saturated)
+{
+    *sum = drnn_saturate((int64_t)*sum + addend, DRNN_INT32_MAX, saturated);
+}
+
 /* Number of bits of value: 0 for 0, else 1 + floor(log2 value). */
 static inline int drnn_bit_length(uint64_t value)
 {

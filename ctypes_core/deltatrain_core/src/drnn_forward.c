@@ -1,25 +1,31 @@
 /*
- * Forward: delta encoding, W . Delta over the active columns, the LSTM cell, the readout.
+ * Forward: in each layer delta encoding, W . Delta over the active columns, the cell; then the readout.
  * Equations: DESIGN.md, "The mathematics"; formats: NUMERICS.md.
  */
 #include <string.h>
 
-#include "drnn_activation.h"
 #include "drnn_fixed.h"
 #include "drnn_internal.h"
 #include "drnn_kernels.h"
 
+static void begin_layer(drnn_t *net, uint32_t l)
+{
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const int64_t bias_unit = (int64_t)1 << (drnn_m_frac_bits(layer) - DRNN_BIAS_FRAC_BITS);
+    int64_t *m_acc = drnn_m_acc(net, l);
+    for (uint32_t i = 0; i < drnn_m_count(layer); ++i) {
+        m_acc[i] = drnn_bias(net, l)[i] * bias_unit;
+    }
+    memset(drnn_v_hat(net, l), 0, drnn_width(layer) * sizeof(int16_t));
+    memset(drnn_hidden(net, l), 0, layer->n_hidden * sizeof(int16_t));
+    net->n_events[l] = 0;
+}
+
 int drnn_begin(drnn_t *net)
 {
-    const drnn_layer_t *layer = drnn_layer(net);
-    const uint32_t rows = drnn_rows(layer);
-    const int64_t bias_unit = (int64_t)1 << (drnn_m_frac_bits(layer) - DRNN_BIAS_FRAC_BITS);
-    int64_t *m_acc = drnn_m_acc(net);
-    for (uint32_t i = 0; i < rows; ++i) {
-        m_acc[i] = drnn_bias(net)[i] * bias_unit;
+    for (uint32_t l = 0; l < net->model->n_layers; ++l) {
+        begin_layer(net, l);
     }
-    memset(drnn_v_hat(net), 0, drnn_width(layer) * sizeof(int16_t));
-    memset(drnn_hidden(net), 0, layer->n_hidden * sizeof(int16_t));
     memset(&net->result, 0, sizeof net->result);
     net->n_steps = 0;
     net->phase = DRNN_PHASE_SAMPLE;
@@ -48,32 +54,50 @@ static uint32_t encode(const int16_t *v, int16_t *v_hat, uint32_t count, uint32_
     return n_active;
 }
 
-/* One LSTM step for every unit: gates i, f, g, o from M; c and h. c_prev is NULL at the first step, where c_0 = 0. */
-static void lstm_cell(drnn_t *net, int16_t *gates, const int16_t *c_prev, int16_t *c)
+static void cell_forward(drnn_t *net, uint32_t l, uint32_t t)
 {
-    const drnn_layer_t *layer = drnn_layer(net);
-    const uint32_t n_hidden = layer->n_hidden;
-    const int m_frac_bits = drnn_m_frac_bits(layer);
-    const int c_frac_bits = layer->c_frac_bits;
-    const int64_t c_unit = (int64_t)1 << (DRNN_H_FRAC_BITS - c_frac_bits);
-    const int64_t *m = drnn_m_acc(net);
-    int16_t *h = drnn_hidden(net);
-
-    for (uint32_t k = 0; k < n_hidden; ++k) {
-        const int32_t i = drnn_sigmoid_q14(drnn_round_shift(m[k], m_frac_bits - 13));
-        const int32_t f = drnn_sigmoid_q14(drnn_round_shift(m[n_hidden + k], m_frac_bits - 13));
-        const int32_t g = drnn_tanh_q14(drnn_round_shift(m[2 * n_hidden + k], m_frac_bits - 14));
-        const int32_t o = drnn_sigmoid_q14(drnn_round_shift(m[3 * n_hidden + k], m_frac_bits - 13));
-        const int64_t kept = c_prev != NULL ? f * c_prev[k] * c_unit : 0; /* Q28, at most 2^14 * 2^15 * 2^10 */
-        c[k] = (int16_t)drnn_saturate(drnn_round_shift(kept + i * g, 28 - c_frac_bits), DRNN_INT16_MAX,
-                                      &net->result.saturated_c);
-        const int32_t tanh_c = drnn_tanh_q14((int64_t)c[k] * c_unit);
-        h[k] = (int16_t)drnn_saturate(drnn_round_shift((int64_t)o * tanh_c, 14), DRNN_V_MAX, &net->result.saturated_h);
-        gates[k] = (int16_t)i;
-        gates[n_hidden + k] = (int16_t)f;
-        gates[2 * n_hidden + k] = (int16_t)g;
-        gates[3 * n_hidden + k] = (int16_t)o;
+    switch (drnn_layer(net, l)->cell) {
+    case DRNN_LSTM:
+        drnn_lstm_forward(net, l, t);
+        break;
+    case DRNN_GRU:
+        drnn_gru_forward(net, l, t);
+        break;
+    default:
+        drnn_rnn_forward(net, l, t);
+        break;
     }
+}
+
+/* Step t of layer l on its inputs x [n_in]. */
+static void step_layer(drnn_t *net, uint32_t l, uint32_t t, const int16_t *x)
+{
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const uint32_t rows = drnn_rows(layer);
+    const uint32_t start = net->n_events[l]; /* events of the steps before */
+    uint32_t *mask = &drnn_event_mask(net, l)[t * drnn_mask_words(layer)];
+    uint16_t *columns = drnn_columns(net);
+    int16_t *deltas = &drnn_event_value(net, l)[start];
+    int16_t *v_hat = drnn_v_hat(net, l);
+
+    drnn_event_start(net, l)[t] = start;
+    memset(mask, 0, drnn_mask_words(layer) * sizeof(uint32_t));
+    const uint32_t n_x = encode(x, v_hat, layer->n_in, 0, net->config.theta_x[l], mask, columns, deltas);
+    const uint32_t n_h = encode(drnn_hidden(net, l), v_hat + layer->n_in, layer->n_hidden, layer->n_in,
+                                net->config.theta_h[l], mask, columns + n_x, deltas + n_x);
+
+    const int m_frac_bits = drnn_m_frac_bits(layer);
+    int64_t *m_acc = drnn_m_acc(net, l);
+    drnn_accumulate_columns(m_acc, drnn_weight(net, l), rows, columns, deltas, n_x,
+                            m_frac_bits - layer->wx_frac_bits - layer->x_frac_bits);
+    drnn_accumulate_columns(m_acc + drnn_h_first(layer), drnn_weight(net, l), rows, columns + n_x, deltas + n_x, n_h,
+                            m_frac_bits - layer->wh_frac_bits - DRNN_H_FRAC_BITS);
+    cell_forward(net, l, t);
+
+    net->n_events[l] = start + n_x + n_h;
+    net->result.active_x += l == 0 ? n_x : 0;
+    net->result.active_h += l == 0 ? n_h : n_x + n_h;
+    net->result.macs_forward += rows * (n_x + n_h);
 }
 
 static int input_is_valid(const int16_t *x, uint32_t count)
@@ -88,50 +112,28 @@ static int input_is_valid(const int16_t *x, uint32_t count)
 
 int drnn_push(drnn_t *net, const int16_t *x)
 {
-    const drnn_layer_t *layer = drnn_layer(net);
     if (net->phase != DRNN_PHASE_SAMPLE) {
         return DRNN_ERR_STATE;
     }
     if (net->n_steps >= net->model->max_steps) {
         return DRNN_ERR_TOO_LONG;
     }
-    if (!input_is_valid(x, layer->n_in)) {
+    if (!input_is_valid(x, drnn_layer(net, 0)->n_in)) {
         return DRNN_ERR_RANGE;
     }
     const uint32_t t = net->n_steps;
-    const uint32_t rows = drnn_rows(layer);
-    const uint32_t start = net->result.active_x + net->result.active_h; /* events of the steps before */
-    uint32_t *mask = &drnn_event_mask(net)[t * drnn_mask_words(layer)];
-    uint16_t *columns = drnn_columns(net);
-    int16_t *deltas = &drnn_event_value(net)[start];
-
-    drnn_event_start(net)[t] = start;
-    memset(mask, 0, drnn_mask_words(layer) * sizeof(uint32_t));
-    const uint32_t n_x = encode(x, drnn_v_hat(net), layer->n_in, 0, net->config.theta_x, mask, columns, deltas);
-    const uint32_t n_h = encode(drnn_hidden(net), drnn_v_hat(net) + layer->n_in, layer->n_hidden, layer->n_in,
-                                net->config.theta_h, mask, columns + n_x, deltas + n_x);
-
-    const int m_frac_bits = drnn_m_frac_bits(layer);
-    drnn_accumulate_columns(drnn_m_acc(net), drnn_weight(net), rows, columns, deltas, n_x,
-                            m_frac_bits - layer->wx_frac_bits - layer->x_frac_bits);
-    drnn_accumulate_columns(drnn_m_acc(net), drnn_weight(net), rows, columns + n_x, deltas + n_x, n_h,
-                            m_frac_bits - layer->wh_frac_bits - DRNN_H_FRAC_BITS);
-
-    int16_t *c = &drnn_cells(net)[t * layer->n_hidden];
-    lstm_cell(net, &drnn_gates(net)[t * rows], t == 0 ? NULL : c - layer->n_hidden, c);
-
-    net->result.active_x += n_x;
-    net->result.active_h += n_h;
-    net->result.macs_forward += rows * (n_x + n_h);
+    for (uint32_t l = 0; l < net->model->n_layers; ++l) {
+        step_layer(net, l, t, l == 0 ? x : drnn_hidden(net, l - 1));
+    }
     net->n_steps = t + 1;
     return (int)net->n_steps;
 }
 
 void drnn_readout(drnn_t *net)
 {
-    const uint32_t n_hidden = drnn_layer(net)->n_hidden;
+    const uint32_t n_hidden = drnn_top_layer(net)->n_hidden;
     const int acc_frac_bits = net->model->readout_frac_bits + DRNN_H_FRAC_BITS;
-    const int16_t *h = drnn_hidden(net);
+    const int16_t *h = drnn_top_hidden(net);
     uint32_t saturated = 0; /* a logit beyond +-32768 stays the largest or the smallest: nothing to report */
     for (uint32_t k = 0; k < net->model->n_classes; ++k) {
         const int16_t *w = &drnn_readout_weight(net)[k * n_hidden];

@@ -1,5 +1,5 @@
 /*
- * What the parts of the core share: the geometry of a layer and typed access to the arena.
+ * What the parts of the core share: the geometry of a layer, typed access to the arena, and what a cell must offer.
  */
 #ifndef DRNN_INTERNAL_H
 #define DRNN_INTERNAL_H
@@ -11,17 +11,46 @@ enum drnn_phase {
     DRNN_PHASE_SAMPLE = 1  /* between drnn_begin and drnn_train */
 };
 
-#define DRNN_LSTM_GATES 4  /* so that the rows of a column are a multiple of DRNN_ROW_BLOCK */
 #define DRNN_MASK_BITS 32
 
-static inline const drnn_layer_t *drnn_layer(const drnn_t *net)
+static inline const drnn_layer_t *drnn_layer(const drnn_t *net, uint32_t l)
 {
-    return &net->model->layers[0];
+    return &net->model->layers[l];
 }
 
+static inline const drnn_layer_t *drnn_top_layer(const drnn_t *net)
+{
+    return drnn_layer(net, net->model->n_layers - 1u);
+}
+
+/* Gates of a cell, G: each takes n_hidden weights of every column. */
+static inline uint32_t drnn_n_gates(const drnn_layer_t *layer)
+{
+    return layer->cell == DRNN_LSTM ? 4u : layer->cell == DRNN_GRU ? 3u : 1u;
+}
+
+/* Accumulators of a cell, A: the GRU keeps what x and what h bring to its gate n apart. */
+static inline uint32_t drnn_n_accumulators(const drnn_layer_t *layer)
+{
+    return layer->cell == DRNN_RNN ? 1u : 4u;
+}
+
+/* Weights of a column: entries of M that one v_j feeds. */
 static inline uint32_t drnn_rows(const drnn_layer_t *layer)
 {
-    return (uint32_t)DRNN_LSTM_GATES * layer->n_hidden;
+    return drnn_n_gates(layer) * layer->n_hidden;
+}
+
+/* Entries of M, and of dM. */
+static inline uint32_t drnn_m_count(const drnn_layer_t *layer)
+{
+    return drnn_n_accumulators(layer) * layer->n_hidden;
+}
+
+/* The first of the drnn_rows entries of M that columns of h feed; those of x feed entries from 0 on. */
+static inline uint32_t drnn_h_first(const drnn_layer_t *layer)
+{
+    return drnn_m_count(layer) - drnn_rows(layer);
 }
 
 static inline uint32_t drnn_width(const drnn_layer_t *layer) /* of v = [x ; h] */
@@ -45,27 +74,41 @@ static inline int drnn_m_frac_bits(const drnn_layer_t *layer)
 #define DRNN_REGION(type, name) \
     static inline type *drnn_##name(const drnn_t *net) { return (type *)(void *)(net->arena + net->plan.name); }
 
-DRNN_REGION(int16_t, weight)
-DRNN_REGION(int32_t, bias)
 DRNN_REGION(int16_t, readout_weight)
 DRNN_REGION(int32_t, readout_bias)
-DRNN_REGION(int16_t, gates)
-DRNN_REGION(int16_t, cells)
-DRNN_REGION(uint32_t, event_mask)
-DRNN_REGION(uint32_t, event_start)
-DRNN_REGION(int16_t, event_value)
-DRNN_REGION(int64_t, m_acc)
-DRNN_REGION(int16_t, v_hat)
-DRNN_REGION(int16_t, hidden)
 DRNN_REGION(int32_t, logits)
-DRNN_REGION(uint16_t, columns)
 DRNN_REGION(int32_t, d_logits)
-DRNN_REGION(int32_t, dm_acc)
-DRNN_REGION(int32_t, d_hidden)
-DRNN_REGION(int32_t, d_v_hat)
-DRNN_REGION(int32_t, d_cell)
+DRNN_REGION(uint16_t, columns)
 DRNN_REGION(uint16_t, column_steps)
 DRNN_REGION(int16_t, column_deltas)
+
+#define DRNN_LAYER_REGION(type, name) \
+    static inline type *drnn_##name(const drnn_t *net, uint32_t l) \
+    { \
+        return (type *)(void *)(net->arena + net->plan.layers[l].name); \
+    }
+
+DRNN_LAYER_REGION(int16_t, weight)
+DRNN_LAYER_REGION(int32_t, bias)
+DRNN_LAYER_REGION(int16_t, gates)
+DRNN_LAYER_REGION(int16_t, states)
+DRNN_LAYER_REGION(uint32_t, event_mask)
+DRNN_LAYER_REGION(uint32_t, event_start)
+DRNN_LAYER_REGION(int16_t, event_value)
+DRNN_LAYER_REGION(int64_t, m_acc)
+DRNN_LAYER_REGION(int16_t, v_hat)
+DRNN_LAYER_REGION(int16_t, hidden)
+DRNN_LAYER_REGION(int32_t, dm_acc)
+DRNN_LAYER_REGION(int32_t, d_hidden)
+DRNN_LAYER_REGION(int32_t, d_h_hat)
+DRNN_LAYER_REGION(int32_t, d_cell)
+DRNN_LAYER_REGION(int32_t, d_x_hat)
+
+/* h after the last frame, of the layer that the readout reads. */
+static inline const int16_t *drnn_top_hidden(const drnn_t *net)
+{
+    return drnn_hidden(net, net->model->n_layers - 1u);
+}
 
 /* Position of the lowest set bit; word is not 0. */
 static inline uint32_t drnn_lowest_bit(uint32_t word)
@@ -73,11 +116,28 @@ static inline uint32_t drnn_lowest_bit(uint32_t word)
     return (uint32_t)__builtin_ctz(word);
 }
 
+/*
+ * The cells (drnn_lstm.c, drnn_gru.c, drnn_rnn.c), all units of layer l at step t.
+ *
+ * Forward: M -> drnn_hidden, and into the history what the way back needs, each gate in its accumulator's place.
+ * Backward: drnn_d_hidden holds dL/dh_t; adds the gates' own gradient to drnn_dm_acc and leaves in drnn_d_hidden the
+ * cell's own path to dL/dh_{t-1}, that is what does not go through the deltas.
+ */
+void drnn_lstm_forward(drnn_t *net, uint32_t l, uint32_t t);
+void drnn_lstm_backward(drnn_t *net, uint32_t l, uint32_t t);
+void drnn_gru_forward(drnn_t *net, uint32_t l, uint32_t t);
+void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t);
+void drnn_rnn_forward(drnn_t *net, uint32_t l, uint32_t t);
+void drnn_rnn_backward(drnn_t *net, uint32_t l, uint32_t t);
+
 /* drnn_forward.c: h after the last frame -> logits, Q16. */
 void drnn_readout(drnn_t *net);
 
-/* drnn_backward.c: d_logits (int16 range) -> dM_t of every step in the gates' place, with its shared exponent. */
-void drnn_backward(drnn_t *net);
+/*
+ * drnn_backward.c: d_logits (int16 range) -> dM_t of every layer and step in the gates' place, each layer with its
+ * exponent. beta_q30 is the regulariser's factor.
+ */
+void drnn_backward(drnn_t *net, int32_t beta_q30);
 
 /* drnn_update.c: bound, clip, and one SGD step on every parameter. */
 void drnn_update(drnn_t *net);

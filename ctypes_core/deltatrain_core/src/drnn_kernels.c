@@ -7,7 +7,8 @@ void drnn_accumulate_columns(int64_t *m_acc, const int16_t *weight, uint32_t row
                              const int16_t *deltas, uint32_t n_active, int shift)
 {
     const int64_t unit = (int64_t)1 << shift;
-    for (uint32_t row = 0; row < rows; row += DRNN_ROW_BLOCK) {
+    uint32_t row = 0;
+    for (; row + DRNN_ROW_BLOCK <= rows; row += DRNN_ROW_BLOCK) {
         int64_t sum0 = 0;
         int64_t sum1 = 0;
         int64_t sum2 = 0;
@@ -25,6 +26,13 @@ void drnn_accumulate_columns(int64_t *m_acc, const int16_t *weight, uint32_t row
         m_acc[row + 2] += sum2 * unit;
         m_acc[row + 3] += sum3 * unit;
     }
+    for (; row < rows; ++row) {
+        int64_t sum = 0;
+        for (uint32_t a = 0; a < n_active; ++a) {
+            sum += weight[(uint32_t)columns[a] * rows + row] * (int32_t)deltas[a];
+        }
+        m_acc[row] += sum * unit;
+    }
 }
 
 void drnn_dot_columns(int64_t *products, const int16_t *weight, uint32_t rows, const int16_t *dm,
@@ -40,15 +48,24 @@ void drnn_dot_columns(int64_t *products, const int16_t *weight, uint32_t rows, c
     }
 }
 
-void drnn_gradient_rows(int64_t sums[DRNN_ROW_BLOCK], const int16_t *dm, uint32_t rows, uint32_t row,
+void drnn_gradient_rows(int64_t sums[DRNN_ROW_BLOCK], const int16_t *dm, uint32_t stride, uint32_t row, uint32_t n_rows,
                         const uint16_t *steps, const int16_t *deltas, uint32_t n)
 {
+    if (n_rows < DRNN_ROW_BLOCK) { /* the last rows of a column */
+        for (uint32_t r = 0; r < n_rows; ++r) {
+            sums[r] = 0;
+            for (uint32_t s = 0; s < n; ++s) {
+                sums[r] += dm[(uint32_t)steps[s] * stride + row + r] * (int32_t)deltas[s];
+            }
+        }
+        return;
+    }
     int64_t sum0 = 0;
     int64_t sum1 = 0;
     int64_t sum2 = 0;
     int64_t sum3 = 0;
     for (uint32_t s = 0; s < n; ++s) {
-        const int16_t *d = &dm[(uint32_t)steps[s] * rows + row];
+        const int16_t *d = &dm[(uint32_t)steps[s] * stride + row];
         const int32_t delta = deltas[s];
         sum0 += d[0] * delta;
         sum1 += d[1] * delta;

@@ -4,7 +4,7 @@
  *
  * Bounds: |w| <= 32768 (a host may write that), |dm| <= 32767, |delta| <= 32766, so a product is below 2^30;
  * columns <= 2 * DRNN_MAX_WIDTH = 2^11, rows <= 4 * DRNN_MAX_WIDTH = 2^12 and steps <= DRNN_MAX_STEPS = 2^12, so every
- * sum stays below 2^42. `rows` is a multiple of DRNN_ROW_BLOCK.
+ * sum stays below 2^42.
  */
 #ifndef DRNN_KERNELS_H
 #define DRNN_KERNELS_H
@@ -30,11 +30,11 @@ void drnn_dot_columns(int64_t *products, const int16_t *weight, uint32_t rows, c
                       const uint16_t *columns, uint32_t n_active);
 
 /*
- * sums[r] = sum over s of dm[steps[s]][row + r] * deltas[s] for r < DRNN_ROW_BLOCK   (rows of one column of dM . Delta^T)
+ * sums[r] = sum over s of dm[steps[s]][row + r] * deltas[s] for r < n_rows   (rows of one column of dM . Delta^T)
  *
- * dm [any][rows], row + DRNN_ROW_BLOCK <= rows, steps and deltas [n]. Cost: DRNN_ROW_BLOCK * n MACs.
+ * dm [any][stride], row + n_rows <= stride, n_rows <= DRNN_ROW_BLOCK, steps and deltas [n]. Cost: n_rows * n MACs.
  */
-void drnn_gradient_rows(int64_t sums[DRNN_ROW_BLOCK], const int16_t *dm, uint32_t rows, uint32_t row,
+void drnn_gradient_rows(int64_t sums[DRNN_ROW_BLOCK], const int16_t *dm, uint32_t stride, uint32_t row, uint32_t n_rows,
                         const uint16_t *steps, const int16_t *deltas, uint32_t n);
 
 #endif

@@ -27,27 +27,27 @@ static uint64_t square(int32_t value)
  * Sum over t of |dM_t| * sqrt(|Delta_t|^2 + [t = 1]), each root rounded up; units: stored dM * 2^-14. NUMERICS.md.
  * |dM_t|^2 <= 2^42 and |Delta_t|^2 < 2^56 + 2^41, so that the sum stays below 2^12 * 2^21 * 2^28.5 < 2^62.
  */
-static uint64_t recurrent_bound(const drnn_t *net)
+static uint64_t layer_bound(const drnn_t *net, uint32_t l)
 {
-    const drnn_layer_t *layer = drnn_layer(net);
-    const uint32_t rows = drnn_rows(layer);
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const uint32_t count = drnn_m_count(layer);
     const int x_shift = 2 * (DRNN_H_FRAC_BITS - layer->x_frac_bits);
     uint64_t bound = 0;
     uint32_t event = 0;
     for (uint32_t t = 0; t < net->n_steps; ++t) {
-        const int16_t *dm = &drnn_gates(net)[t * rows];
+        const int16_t *dm = &drnn_gates(net, l)[t * count];
         uint64_t dm_squared = 0;
-        for (uint32_t i = 0; i < rows; ++i) {
+        for (uint32_t i = 0; i < count; ++i) {
             dm_squared += square(dm[i]);
         }
         uint64_t x_squared = 0;
         uint64_t h_squared = 0;
-        const uint32_t *mask = &drnn_event_mask(net)[t * drnn_mask_words(layer)];
+        const uint32_t *mask = &drnn_event_mask(net, l)[t * drnn_mask_words(layer)];
         for (uint32_t word = 0; word < drnn_mask_words(layer); ++word) {
             for (uint32_t bits = mask[word]; bits != 0; bits &= bits - 1) {
                 const uint32_t column = word * DRNN_MASK_BITS + drnn_lowest_bit(bits);
                 uint64_t *sum = column < layer->n_in ? &x_squared : &h_squared;
-                *sum += square(drnn_event_value(net)[event++]);
+                *sum += square(drnn_event_value(net, l)[event++]);
             }
         }
         const uint64_t delta_squared =
@@ -65,8 +65,8 @@ static uint64_t readout_bound(const drnn_t *net)
         d_squared += square(drnn_d_logits(net)[k]);
     }
     uint64_t h_squared = DRNN_ONE_Q28;
-    for (uint32_t j = 0; j < drnn_layer(net)->n_hidden; ++j) {
-        h_squared += square(drnn_hidden(net)[j]);
+    for (uint32_t j = 0; j < drnn_top_layer(net)->n_hidden; ++j) {
+        h_squared += square(drnn_top_hidden(net)[j]);
     }
     return drnn_sqrt_ceil(d_squared) * drnn_sqrt_ceil(h_squared);
 }
@@ -75,9 +75,12 @@ static uint64_t readout_bound(const drnn_t *net)
 static drnn_scale_t step_size(drnn_t *net)
 {
     const int unit = net->result.grad_exponent - DRNN_H_FRAC_BITS;
-    const drnn_scale_t bound =
-        drnn_scale_add_ceil(drnn_scale_ceil(recurrent_bound(net), net->result.dm_exponent - DRNN_GRAD_GUARD_BITS + unit),
-                            drnn_scale_ceil(readout_bound(net), unit));
+    drnn_scale_t bound = {0, 0};
+    for (uint32_t l = 0; l < net->model->n_layers; ++l) {
+        const int dm_unit = net->dm_exponent[l] - DRNN_GRAD_GUARD_BITS + unit;
+        bound = drnn_scale_add_ceil(bound, drnn_scale_ceil(layer_bound(net, l), dm_unit));
+    }
+    bound = drnn_scale_add_ceil(bound, drnn_scale_ceil(readout_bound(net), unit));
     net->result.bound_m = bound.m;
     net->result.bound_e = bound.e;
     if (!drnn_scale_greater(bound, net->config.clip)) {
@@ -88,14 +91,15 @@ static drnn_scale_t step_size(drnn_t *net)
 }
 
 /*
- * A tensor whose gradient is sum * 2^exponent and whose elements have frac_bits: how far to shift sum * m.
+ * A tensor whose gradient is sum * 2^exponent and whose elements have frac_bits: how far to shift sum * m. `tensor` is its
+ * id, and so its number in the random function.
  */
-static stepper_t stepper(drnn_t *net, drnn_scale_t step, int exponent, int frac_bits, enum drnn_tensor_id tensor)
+static stepper_t stepper(drnn_t *net, drnn_scale_t step, int exponent, int frac_bits, uint32_t tensor)
 {
     const stepper_t result = {
         step.m,
         -(step.e + exponent + frac_bits),
-        drnn_random_key(net->config.seed, net->config.step, (uint32_t)tensor),
+        drnn_random_key(net->config.seed, net->config.step, tensor),
         &net->result.saturated_w,
     };
     return result;
@@ -141,7 +145,8 @@ static void step_int32(const stepper_t *s, int32_t *tensor, uint32_t index, int6
 
 static void update_readout(drnn_t *net, drnn_scale_t step)
 {
-    const uint32_t n_hidden = drnn_layer(net)->n_hidden;
+    const uint32_t n_hidden = drnn_top_layer(net)->n_hidden;
+    const int16_t *h = drnn_top_hidden(net);
     const int exponent = net->result.grad_exponent;
     const stepper_t weight = stepper(net, step, exponent - DRNN_H_FRAC_BITS, net->model->readout_frac_bits,
                                      DRNN_T_READOUT_WEIGHT);
@@ -149,7 +154,7 @@ static void update_readout(drnn_t *net, drnn_scale_t step)
     for (uint32_t k = 0; k < net->model->n_classes; ++k) {
         const int32_t d = drnn_d_logits(net)[k];
         for (uint32_t j = 0; j < n_hidden; ++j) {
-            step_int16(&weight, drnn_readout_weight(net), k * n_hidden + j, d * (int32_t)drnn_hidden(net)[j]);
+            step_int16(&weight, drnn_readout_weight(net), k * n_hidden + j, d * (int32_t)h[j]);
         }
         step_int32(&bias, drnn_readout_bias(net), k, d);
     }
@@ -157,53 +162,65 @@ static void update_readout(drnn_t *net, drnn_scale_t step)
 
 /* Steps at which `column` was active, with its Delta there. Columns must come in ascending order: event_start[t] is
  * the cursor into step t's values. */
-static uint32_t events_of_column(drnn_t *net, uint32_t column)
+static uint32_t events_of_column(drnn_t *net, uint32_t l, uint32_t column)
 {
-    const uint32_t words = drnn_mask_words(drnn_layer(net));
-    const uint32_t *mask = &drnn_event_mask(net)[column / DRNN_MASK_BITS];
+    const uint32_t words = drnn_mask_words(drnn_layer(net, l));
+    const uint32_t *mask = &drnn_event_mask(net, l)[column / DRNN_MASK_BITS];
     const uint32_t bit = (uint32_t)1 << (column % DRNN_MASK_BITS);
     uint32_t n = 0;
     for (uint32_t t = 0; t < net->n_steps; ++t) {
         if (mask[t * words] & bit) {
             drnn_column_steps(net)[n] = (uint16_t)t;
-            drnn_column_deltas(net)[n] = drnn_event_value(net)[drnn_event_start(net)[t]++];
+            drnn_column_deltas(net)[n] = drnn_event_value(net, l)[drnn_event_start(net, l)[t]++];
             ++n;
         }
     }
     return n;
 }
 
-static void update_column(drnn_t *net, const stepper_t *s, uint32_t column, uint32_t n_events)
+/* Column `column` of layer l, from its n_events events; the entries of dM that it feeds begin at `first`. */
+static void update_column(drnn_t *net, uint32_t l, const stepper_t *s, uint32_t column, uint32_t first,
+                          uint32_t n_events)
 {
-    const uint32_t rows = drnn_rows(drnn_layer(net));
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const uint32_t rows = drnn_rows(layer);
+    const int16_t *dm = drnn_gates(net, l) + first;
     for (uint32_t row = 0; row < rows; row += DRNN_ROW_BLOCK) {
+        const uint32_t n_rows = rows - row < DRNN_ROW_BLOCK ? rows - row : DRNN_ROW_BLOCK;
         int64_t sums[DRNN_ROW_BLOCK];
-        drnn_gradient_rows(sums, drnn_gates(net), rows, row, drnn_column_steps(net), drnn_column_deltas(net), n_events);
-        for (uint32_t r = 0; r < DRNN_ROW_BLOCK; ++r) {
-            step_int16(s, drnn_weight(net), column * rows + row + r, sums[r]);
+        drnn_gradient_rows(sums, dm, drnn_m_count(layer), row, n_rows, drnn_column_steps(net), drnn_column_deltas(net),
+                           n_events);
+        for (uint32_t r = 0; r < n_rows; ++r) {
+            step_int16(s, drnn_weight(net, l), column * rows + row + r, sums[r]);
         }
     }
     net->result.macs_gradient += rows * n_events;
     ++net->result.columns_updated;
 }
 
-static void update_layer(drnn_t *net, drnn_scale_t step)
+static void update_layer(drnn_t *net, uint32_t l, drnn_scale_t step)
 {
-    const drnn_layer_t *layer = drnn_layer(net);
-    const int exponent = net->result.grad_exponent + net->result.dm_exponent - DRNN_GRAD_GUARD_BITS; /* of stored dM */
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const uint32_t id = DRNN_T_PER_LAYER * l;
+    const int exponent = net->result.grad_exponent + net->dm_exponent[l] - DRNN_GRAD_GUARD_BITS; /* of stored dM */
     const stepper_t from_x =
-        stepper(net, step, exponent - layer->x_frac_bits, layer->wx_frac_bits, DRNN_T_WEIGHT);
+        stepper(net, step, exponent - layer->x_frac_bits, layer->wx_frac_bits, id + DRNN_T_WEIGHT);
     const stepper_t from_h =
-        stepper(net, step, exponent - DRNN_H_FRAC_BITS, layer->wh_frac_bits, DRNN_T_WEIGHT);
+        stepper(net, step, exponent - DRNN_H_FRAC_BITS, layer->wh_frac_bits, id + DRNN_T_WEIGHT);
     for (uint32_t column = 0; column < drnn_width(layer); ++column) {
-        const uint32_t n_events = events_of_column(net, column);
-        if (n_events > 0) {
-            update_column(net, column < layer->n_in ? &from_x : &from_h, column, n_events);
+        const uint32_t n_events = events_of_column(net, l, column);
+        if (n_events == 0) {
+            continue;
+        }
+        if (column < layer->n_in) {
+            update_column(net, l, &from_x, column, 0, n_events);
+        } else {
+            update_column(net, l, &from_h, column, drnn_h_first(layer), n_events);
         }
     }
-    const stepper_t bias = stepper(net, step, exponent, DRNN_BIAS_FRAC_BITS, DRNN_T_BIAS);
-    for (uint32_t i = 0; i < drnn_rows(layer); ++i) {
-        step_int32(&bias, drnn_bias(net), i, drnn_gates(net)[i]); /* db = dM_1 */
+    const stepper_t bias = stepper(net, step, exponent, DRNN_BIAS_FRAC_BITS, id + DRNN_T_BIAS);
+    for (uint32_t i = 0; i < drnn_m_count(layer); ++i) {
+        step_int32(&bias, drnn_bias(net, l), i, drnn_gates(net, l)[i]); /* db = dM_1 */
     }
 }
 
@@ -211,5 +228,7 @@ void drnn_update(drnn_t *net)
 {
     const drnn_scale_t step = step_size(net);
     update_readout(net, step);
-    update_layer(net, step);
+    for (uint32_t l = 0; l < net->model->n_layers; ++l) {
+        update_layer(net, l, step);
+    }
 }

@@ -12,7 +12,7 @@
 
 #include "drnn_types.h"
 
-#define DT_PROTOCOL_VERSION 1
+#define DT_PROTOCOL_VERSION 2
 #define DT_MAGIC 0x54446C65           /* in a hello, so that no other device takes it for its own */
 
 /* A frame on the line: COBS(header, payload, CRC-32) and one zero byte. */
@@ -102,7 +102,7 @@ typedef struct {
     uint16_t n_in;                    /* inputs, values of a frame */
     uint16_t n_hidden;                /* of the last layer */
     uint16_t n_classes;               /* classes */
-    uint8_t cell;                     /* enum drnn_cell */
+    uint8_t cell;                     /* enum drnn_cell, of the first layer */
     uint8_t flags;                    /* 0 */
     uint16_t fault;                   /* enum dt_fault, of the restart before this run */
     uint32_t fault_address;           /* program counter at that fault, 0 when unknown */
@@ -113,7 +113,7 @@ typedef struct {
 
 /* DT_CMD_READ_TENSOR, and the head of DT_CMD_WRITE_TENSOR, whose elements follow. */
 typedef struct {
-    uint16_t tensor;                  /* enum drnn_tensor_id */
+    uint16_t tensor;                  /* enum drnn_tensor_id + DRNN_T_PER_LAYER * layer */
     uint16_t reserved;                /* 0 */
     uint32_t offset;                  /* first element */
     uint32_t count;                   /* elements; reading none tells the tensor's size */
@@ -155,7 +155,7 @@ typedef struct {
 /* Answer to DT_CMD_STATISTICS: totals since the device started. */
 typedef struct {
     uint64_t frames;                  /* of every sample */
-    uint64_t active_x;                /* events of inputs in training steps */
+    uint64_t active_x;                /* events of the network's inputs in training steps */
     uint64_t active_h;                /* events of hidden units, likewise */
     uint64_t macs_forward;            /* multiply-accumulates of training steps, as drnn_result_t */
     uint64_t macs_backward;           /* likewise */

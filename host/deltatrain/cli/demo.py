@@ -40,6 +40,8 @@ from deltatrain.story import Story
     type=click.Path(path_type=Path, dir_okay=False),
     help="Float model to start from; default: the shipped one for digits, else pre-trained now on the others.",
 )
+@click.option("--cell", type=click.Choice(["rnn", "gru", "lstm"]), help="Cell, when pre-training. [lstm]")
+@click.option("--layers", "n_layers", type=click.IntRange(1, 3), help="Layers, when pre-training. [1]")
 @click.option("--hidden", "n_hidden", type=click.IntRange(1, 1024), help="Hidden units, when pre-training. [64]")
 @click.option("--fit-epochs", type=click.IntRange(min=1), help="Epochs, when pre-training.")
 @click.option("--target", default=DEFAULT_TARGET, show_default=True, help="The board to emulate.")
@@ -66,6 +68,8 @@ def demo(
     clip: float | None,
     seed: int,
     model: Path | None,
+    cell: str | None,
+    n_layers: int | None,
     n_hidden: int | None,
     fit_epochs: int | None,
     target: str,
@@ -94,6 +98,8 @@ def demo(
         theta_h=theta_h,
         learning_rate=learning_rate,
         clip=clip,
+        cell=cell,
+        n_layers=n_layers,
         n_hidden=n_hidden,
         fit_epochs=fit_epochs,
         seed=seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from types import TracebackType
 from typing import Any, Literal, Self, overload
@@ -161,23 +161,37 @@ class Device:
         return self._config(self._query("DT_CMD_GET_CONFIG"))
 
     def configure(
-        self, *, learning_rate: Scale, clip: Scale, theta_x: int, theta_h: int, seed: int, step: int = 0
+        self,
+        *,
+        learning_rate: Scale,
+        clip: Scale,
+        theta_x: Sequence[int],
+        theta_h: Sequence[int],
+        seed: int,
+        beta: Scale | None = None,
+        step: int = 0,
     ) -> None:
         """Set what may change at run time; drops an unfinished sample.
 
-        theta_x and theta_h are integers in the format of x and of h (Q1.14); `step` is the number of the next
-        training step, part of stochastic rounding.
+        theta_x and theta_h are integers, one for each layer, in the format of its x and of h (Q1.14); no `beta` is 0;
+        `step` is the number of the next training step, part of stochastic rounding.
         """
         request = protocol.pack(
             "drnn_config_t",
             learning_rate=(learning_rate.m, learning_rate.e),
             clip=(clip.m, clip.e),
-            theta_x=_in_range("theta_x", theta_x, 0, 2**15 - 1),
-            theta_h=_in_range("theta_h", theta_h, 0, 2**15 - 1),
+            beta=(0, 0) if beta is None else (beta.m, beta.e),
+            theta_x=self._thresholds("theta_x", theta_x),
+            theta_h=self._thresholds("theta_h", theta_h),
             seed=_in_range("seed", seed, 0, 2**32 - 1),
             step=_in_range("step", step, 0, 2**32 - 1),
         )
         self._effect("DT_CMD_SET_CONFIG", request)
+
+    def _thresholds(self, name: str, values: Sequence[int]) -> list[int]:
+        if len(values) != self.info.n_layers:
+            raise InputError(f"{name} has {len(values)} values; the device's model has {self.info.n_layers} layers")
+        return [_in_range(name, value, 0, 2**15 - 1) for value in values]
 
     # ---- tensors
 
@@ -375,8 +389,9 @@ class Device:
         return Config(
             learning_rate=Scale(raw.learning_rate.m, raw.learning_rate.e),
             clip=Scale(raw.clip.m, raw.clip.e),
-            theta_x=int(raw.theta_x),
-            theta_h=int(raw.theta_h),
+            beta=Scale(raw.beta.m, raw.beta.e),
+            theta_x=tuple(int(value) for value in raw.theta_x)[: self.info.n_layers],
+            theta_h=tuple(int(value) for value in raw.theta_h)[: self.info.n_layers],
             seed=int(raw.seed),
             step=int(raw.step),
         )

@@ -54,12 +54,13 @@ class Hello:
 
 @dataclass(frozen=True)
 class Config:
-    """What may change at run time: `drnn_config_t`; thresholds as integers in the format of x and of h."""
+    """What may change at run time: `drnn_config_t`; thresholds of each layer, integers in the format of x and of h."""
 
     learning_rate: Scale
     clip: Scale
-    theta_x: int
-    theta_h: int
+    beta: Scale
+    theta_x: tuple[int, ...]
+    theta_h: tuple[int, ...]
     seed: int
     step: int
 

@@ -178,11 +178,12 @@ def running(story: Story) -> Drawing:
 
 def sparsity(story: Story) -> Drawing:
     """Active fractions of x and h at each training step."""
-    layer = story.model.layers[0]
+    layers = story.model.layers
     results = [step.result for step in story.comparison.steps]
+    n_hidden = sum(layer.n_hidden for layer in layers) + sum(layer.n_in for layer in layers[1:])
     lines = (
-        ("inputs x", "active_x", layer.n_in, "vermilion"),
-        ("hidden units h", "active_h", layer.n_hidden, "blue"),
+        ("inputs x", "active_x", layers[0].n_in, "vermilion"),
+        ("hidden units h", "active_h", n_hidden, "blue"),
     )
     with svg.style():
         figure = svg.new_figure(WIDTH, 380)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import unicodedata
+from collections.abc import Sequence
 
 from deltatrain.quantize import H_FRAC_BITS, quantize_threshold
 from deltatrain.story import Story
@@ -12,6 +13,7 @@ from deltatrain.story import Story
 UNIT_SPACE = "\N{NARROW NO-BREAK SPACE}"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LONGEST_LABEL = 14
+DEFAULT_CELL = "lstm"
 DEFAULT_HIDDEN = 64
 DEFAULT_TARGET = "qemu:mps2-an386"
 
@@ -77,6 +79,11 @@ def decimal(value: float) -> str:
     return f"{value:.4g}"
 
 
+def integers(values: Sequence[int]) -> str:
+    """One integer where all are equal, else all of them."""
+    return ", ".join(str(value) for value in (values if len(set(values)) > 1 else values[:1]))
+
+
 def small(value: float) -> str:
     """Two digits of a number that may be very small: `0.0031`, `1.8·10⁻⁵`."""
     if value == 0 or not math.isfinite(value) or abs(value) >= 1e-3:
@@ -125,10 +132,10 @@ def verdict(story: Story) -> str:
 
 
 def thetas(story: Story) -> tuple[str, str]:
-    """θx and θh in real units, each as the shortest decimal that gives the integer on the device."""
+    """The first layer's θx and θh in real units, each as the shortest decimal that gives the integer on the device."""
     return (
-        _threshold(story.settings.theta_x, story.model.layers[0].x_frac_bits),
-        _threshold(story.settings.theta_h, H_FRAC_BITS),
+        _threshold(story.settings.theta_x[0], story.model.layers[0].x_frac_bits),
+        _threshold(story.settings.theta_h[0], H_FRAC_BITS),
     )
 
 
@@ -141,6 +148,10 @@ def command(story: Story) -> str:
     words += ["--holdout", story.speaker]
     if not story.pretrained_here and story.data != "digits":
         words += ["--model", "FILE"]
+    if model.layers[0].cell != DEFAULT_CELL and story.pretrained_here:
+        words += ["--cell", model.layers[0].cell]
+    if len(model.layers) > 1 and story.pretrained_here:
+        words += ["--layers", str(len(model.layers))]
     if story.pretrained_here and model.layers[0].n_hidden != DEFAULT_HIDDEN:
         words += ["--hidden", str(model.layers[0].n_hidden)]
     words += ["--per-class", str(story.per_class), "--epochs", str(story.epochs)]

@@ -1,0 +1,68 @@
+/*
+ * The GRU in PyTorch's form: n = tanh(M_nx + r M_nh), h_t = (1 - z) n + z h_{t-1}. Accumulators in the order nx, r, z, nh;
+ * in their places the history keeps n, r, z and M_nh, the latter in the layer's c format.
+ */
+#include "drnn_activation.h"
+#include "drnn_fixed.h"
+#include "drnn_internal.h"
+
+void drnn_gru_forward(drnn_t *net, uint32_t l, uint32_t t)
+{
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const uint32_t n_hidden = layer->n_hidden;
+    const int m_frac_bits = drnn_m_frac_bits(layer);
+    const int64_t *m = drnn_m_acc(net, l);
+    int16_t *gates = &drnn_gates(net, l)[t * drnn_m_count(layer)];
+    int16_t *state = &drnn_states(net, l)[t * n_hidden];
+    int16_t *h = drnn_hidden(net, l);
+
+    for (uint32_t k = 0; k < n_hidden; ++k) {
+        const int32_t r = drnn_sigmoid_q14(drnn_round_shift(m[n_hidden + k], m_frac_bits - 13));
+        const int32_t z = drnn_sigmoid_q14(drnn_round_shift(m[2 * n_hidden + k], m_frac_bits - 13));
+        const int64_t m_nh = m[3 * n_hidden + k];
+        /* |M| < 2^57 and M has 24 fraction bits or more, so that M in Q14 is below 2^47 and r times it below 2^61. */
+        const int64_t gated = drnn_round_shift(r * drnn_round_shift(m_nh, m_frac_bits - 14), 14);
+        const int32_t n = drnn_tanh_q14(drnn_round_shift(m[k], m_frac_bits - 14) + gated);
+        const int32_t mixed = (DRNN_ONE_Q14 - z) * n + z * h[k]; /* Q28, at most 2^28 */
+        h[k] = (int16_t)drnn_saturate(drnn_round_shift(mixed, 14), DRNN_V_MAX, &net->result.saturated_h);
+        state[k] = h[k];
+        gates[k] = (int16_t)n;
+        gates[n_hidden + k] = (int16_t)r;
+        gates[2 * n_hidden + k] = (int16_t)z;
+        gates[3 * n_hidden + k] = (int16_t)drnn_saturate(drnn_round_shift(m_nh, m_frac_bits - layer->c_frac_bits),
+                                                         DRNN_INT16_MAX, &net->result.saturated_c);
+    }
+}
+
+void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t)
+{
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const uint32_t n_hidden = layer->n_hidden;
+    const int16_t *gates = &drnn_gates(net, l)[t * drnn_m_count(layer)];
+    const int16_t *state = &drnn_states(net, l)[t * n_hidden];
+    int32_t *dm = drnn_dm_acc(net, l);
+    int32_t *d_hidden = drnn_d_hidden(net, l);
+    uint32_t *saturated = &net->result.saturated_grad;
+
+    for (uint32_t k = 0; k < n_hidden; ++k) {
+        const int32_t n = gates[k];
+        const int32_t r = gates[n_hidden + k];
+        const int32_t z = gates[2 * n_hidden + k];
+        const int32_t m_nh = gates[3 * n_hidden + k];
+        const int32_t h_prev = t == 0 ? 0 : state[(int32_t)k - (int32_t)n_hidden];
+        const int32_t dh = d_hidden[k];
+
+        const int32_t d_nx =
+            drnn_mul_q(drnn_mul_q(dh, DRNN_ONE_Q14 - z, 14, saturated), DRNN_ONE_Q28 - n * n, 28, saturated);
+        const int32_t d_nh = drnn_mul_q(d_nx, r, 14, saturated);
+        const int32_t d_r =
+            drnn_mul_q(drnn_mul_q(d_nx, r * (DRNN_ONE_Q14 - r), 28, saturated), m_nh, layer->c_frac_bits, saturated);
+        const int32_t d_z = drnn_mul_q(drnn_mul_q(dh, h_prev - n, 14, saturated), z * (DRNN_ONE_Q14 - z), 28, saturated);
+
+        d_hidden[k] = drnn_mul_q(dh, z, 14, saturated);
+        drnn_add_to(&dm[k], d_nx, saturated);
+        drnn_add_to(&dm[n_hidden + k], d_r, saturated);
+        drnn_add_to(&dm[2 * n_hidden + k], d_z, saturated);
+        drnn_add_to(&dm[3 * n_hidden + k], d_nh, saturated);
+    }
+}

@@ -1,0 +1,80 @@
+/*
+ * The LSTM: c_t = f c_{t-1} + i g, h_t = o tanh c_t. Accumulators and gates in the order i, f, g, o.
+ */
+#include "drnn_activation.h"
+#include "drnn_fixed.h"
+#include "drnn_internal.h"
+
+static int64_t c_unit(const drnn_layer_t *layer) /* from c to Q14 */
+{
+    return (int64_t)1 << (DRNN_H_FRAC_BITS - layer->c_frac_bits);
+}
+
+void drnn_lstm_forward(drnn_t *net, uint32_t l, uint32_t t)
+{
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const uint32_t n_hidden = layer->n_hidden;
+    const int m_frac_bits = drnn_m_frac_bits(layer);
+    const int64_t unit = c_unit(layer);
+    const int64_t *m = drnn_m_acc(net, l);
+    int16_t *gates = &drnn_gates(net, l)[t * drnn_m_count(layer)];
+    int16_t *c = &drnn_states(net, l)[t * n_hidden];
+    int16_t *h = drnn_hidden(net, l);
+
+    for (uint32_t k = 0; k < n_hidden; ++k) {
+        const int32_t i = drnn_sigmoid_q14(drnn_round_shift(m[k], m_frac_bits - 13));
+        const int32_t f = drnn_sigmoid_q14(drnn_round_shift(m[n_hidden + k], m_frac_bits - 13));
+        const int32_t g = drnn_tanh_q14(drnn_round_shift(m[2 * n_hidden + k], m_frac_bits - 14));
+        const int32_t o = drnn_sigmoid_q14(drnn_round_shift(m[3 * n_hidden + k], m_frac_bits - 13));
+        const int32_t c_prev = t == 0 ? 0 : c[(int32_t)k - (int32_t)n_hidden];
+        const int64_t kept = f * c_prev * unit; /* Q28, at most 2^14 * 2^15 * 2^10 */
+        c[k] = (int16_t)drnn_saturate(drnn_round_shift(kept + i * g, 28 - layer->c_frac_bits), DRNN_INT16_MAX,
+                                      &net->result.saturated_c);
+        const int32_t tanh_c = drnn_tanh_q14((int64_t)c[k] * unit);
+        h[k] = (int16_t)drnn_saturate(drnn_round_shift((int64_t)o * tanh_c, 14), DRNN_V_MAX, &net->result.saturated_h);
+        gates[k] = (int16_t)i;
+        gates[n_hidden + k] = (int16_t)f;
+        gates[2 * n_hidden + k] = (int16_t)g;
+        gates[3 * n_hidden + k] = (int16_t)o;
+    }
+}
+
+void drnn_lstm_backward(drnn_t *net, uint32_t l, uint32_t t)
+{
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const uint32_t n_hidden = layer->n_hidden;
+    const int c_frac_bits = layer->c_frac_bits;
+    const int64_t unit = c_unit(layer);
+    const int16_t *gates = &drnn_gates(net, l)[t * drnn_m_count(layer)];
+    const int16_t *c = &drnn_states(net, l)[t * n_hidden];
+    int32_t *dm = drnn_dm_acc(net, l);
+    int32_t *d_hidden = drnn_d_hidden(net, l);
+    int32_t *d_cell = drnn_d_cell(net, l);
+    uint32_t *saturated = &net->result.saturated_grad;
+
+    for (uint32_t k = 0; k < n_hidden; ++k) {
+        const int32_t i = gates[k];
+        const int32_t f = gates[n_hidden + k];
+        const int32_t g = gates[2 * n_hidden + k];
+        const int32_t o = gates[3 * n_hidden + k];
+        const int32_t tanh_c = drnn_tanh_q14((int64_t)c[k] * unit);
+        const int32_t c_prev = t == 0 ? 0 : c[(int32_t)k - (int32_t)n_hidden];
+        const int32_t dh = d_hidden[k];
+
+        const int32_t d_o = drnn_mul_q(drnn_mul_q(dh, tanh_c, 14, saturated), o * (DRNN_ONE_Q14 - o), 28, saturated);
+        const int32_t through_tanh =
+            drnn_mul_q(drnn_mul_q(dh, o, 14, saturated), DRNN_ONE_Q28 - tanh_c * tanh_c, 28, saturated);
+        const int32_t dc = drnn_saturate((int64_t)d_cell[k] + through_tanh, DRNN_INT32_MAX, saturated);
+        const int32_t d_i = drnn_mul_q(drnn_mul_q(dc, g, 14, saturated), i * (DRNN_ONE_Q14 - i), 28, saturated);
+        const int32_t d_f =
+            drnn_mul_q(drnn_mul_q(dc, f * (DRNN_ONE_Q14 - f), 28, saturated), c_prev, c_frac_bits, saturated);
+        const int32_t d_g = drnn_mul_q(drnn_mul_q(dc, i, 14, saturated), DRNN_ONE_Q28 - g * g, 28, saturated);
+
+        d_cell[k] = drnn_mul_q(dc, f, 14, saturated);
+        d_hidden[k] = 0; /* h_{t-1} reaches step t through its deltas alone */
+        drnn_add_to(&dm[k], d_i, saturated);
+        drnn_add_to(&dm[n_hidden + k], d_f, saturated);
+        drnn_add_to(&dm[2 * n_hidden + k], d_g, saturated);
+        drnn_add_to(&dm[3 * n_hidden + k], d_o, saturated);
+    }
+}

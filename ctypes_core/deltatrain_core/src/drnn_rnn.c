@@ -1,0 +1,37 @@
+/*
+ * The plain RNN: h_t = tanh M. One accumulator; in its place the history keeps tanh M.
+ */
+#include "drnn_activation.h"
+#include "drnn_fixed.h"
+#include "drnn_internal.h"
+
+void drnn_rnn_forward(drnn_t *net, uint32_t l, uint32_t t)
+{
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const uint32_t n_hidden = layer->n_hidden;
+    const int m_frac_bits = drnn_m_frac_bits(layer);
+    const int64_t *m = drnn_m_acc(net, l);
+    int16_t *gates = &drnn_gates(net, l)[t * n_hidden];
+    int16_t *h = drnn_hidden(net, l);
+
+    for (uint32_t k = 0; k < n_hidden; ++k) {
+        const int32_t tanh_m = drnn_tanh_q14(drnn_round_shift(m[k], m_frac_bits - 14));
+        h[k] = (int16_t)drnn_saturate(tanh_m, DRNN_V_MAX, &net->result.saturated_h);
+        gates[k] = (int16_t)tanh_m;
+    }
+}
+
+void drnn_rnn_backward(drnn_t *net, uint32_t l, uint32_t t)
+{
+    const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
+    const int16_t *gates = &drnn_gates(net, l)[t * n_hidden];
+    int32_t *d_hidden = drnn_d_hidden(net, l);
+    uint32_t *saturated = &net->result.saturated_grad;
+
+    for (uint32_t k = 0; k < n_hidden; ++k) {
+        const int32_t tanh_m = gates[k];
+        const int32_t d_m = drnn_mul_q(d_hidden[k], DRNN_ONE_Q28 - tanh_m * tanh_m, 28, saturated);
+        d_hidden[k] = 0; /* h_{t-1} reaches step t through its deltas alone */
+        drnn_add_to(&drnn_dm_acc(net, l)[k], d_m, saturated);
+    }
+}
