@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 import deltatrain_core
 import deltatrain_firmware
 from deltatrain.features import FeatureConfig
+from deltatrain.model import N_ACCUMULATORS, N_GATES
 from deltatrain.quant_model import QuantLayer, QuantModel
 from deltatrain.scale import Scale
 from deltatrain_codegen.generate import generate
@@ -32,32 +33,39 @@ def _integers(count: int, bound: int, seed: int) -> NDArray[np.int64]:
     return values
 
 
+def integer_layer(index: int, cell: str, n_in: int, n_hidden: int, weight_bound: int) -> QuantLayer:
+    """A layer of `integer_model`."""
+    rows, n_biases = N_GATES[cell] * n_hidden, N_ACCUMULATORS[cell] * n_hidden
+    weight = _integers((n_in + n_hidden) * rows, weight_bound, 1 + 10 * index)
+    return QuantLayer(
+        cell=cell,
+        n_in=n_in,
+        n_hidden=n_hidden,
+        x_frac_bits=11 if index == 0 else 14,
+        wx_frac_bits=14,
+        wh_frac_bits=14,
+        c_frac_bits=11,
+        theta_x=205,
+        theta_h=1638,
+        weight=weight.reshape(n_in + n_hidden, rows).astype(np.int16),
+        bias=_integers(n_biases, 1 << 22, 2 + 10 * index).astype(np.int32),
+    )
+
+
 def integer_model(
     n_in: int = 3,
     n_hidden: int = 4,
     max_steps: int = 8,
     class_names: tuple[str, ...] = ("yes", "no", "maybe"),
     weight_bound: int = 6000,
+    cells: tuple[str, ...] = ("lstm",),
 ) -> QuantModel:
-    """An LSTM made of integers alone."""
-    rows, n_classes = 4 * n_hidden, len(class_names)
+    """A model made of integers alone; one layer for each of `cells`, each of `n_hidden` units."""
+    n_classes = len(class_names)
     return QuantModel(
-        layers=(
-            QuantLayer(
-                cell="lstm",
-                n_in=n_in,
-                n_hidden=n_hidden,
-                x_frac_bits=11,
-                wx_frac_bits=14,
-                wh_frac_bits=14,
-                c_frac_bits=11,
-                theta_x=205,
-                theta_h=1638,
-                weight=_integers((n_in + n_hidden) * rows, weight_bound, 1)
-                .reshape(n_in + n_hidden, rows)
-                .astype(np.int16),
-                bias=_integers(rows, 1 << 22, 2).astype(np.int32),
-            ),
+        layers=tuple(
+            integer_layer(index, cell, n_hidden if index else n_in, n_hidden, weight_bound)
+            for index, cell in enumerate(cells)
         ),
         readout_frac_bits=13,
         readout_weight=_integers(n_classes * n_hidden, 8000, 3).reshape(n_classes, n_hidden).astype(np.int16),

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from equality import words_of
 
 import deltatrain_core
 import deltatrain_firmware
@@ -36,6 +37,7 @@ from deltatrain.targets import (
 )
 from deltatrain.targets.process import started_at
 from deltatrain.targets.state import state_dir
+from deltatrain.training import Settings
 from deltatrain_codegen.build import export
 from deltatrain_codegen.elf import measure
 from deltatrain_core import CoreNetwork, StepResult
@@ -106,9 +108,38 @@ def test_the_emulated_core_computes_what_the_host_does(emulator: Emulator, model
             assert [getattr(on_device, f.name) for f in fields(StepResult)] == [
                 getattr(on_host, f.name) for f in fields(StepResult)
             ]
-            for name in (*TRAINED, "layer0.hidden", "layer0.cell", "logits", "layer0.dm"):
+            for name in words_of(model):
                 np.testing.assert_array_equal(device.tensor(name), core.tensor(name), err_msg=name)
         assert device.hello().step == 4
+
+
+@pytest.mark.parametrize("cells", [("gru",), ("rnn",), ("gru", "lstm")])
+def test_the_emulated_core_trains_every_cell(
+    cells: tuple[str, ...], board: Board, make_integer_model: Callable[..., QuantModel], tmp_path: Path
+) -> None:
+    """Every word after every step: hidden states, result, and all tensors of all layers."""
+    model = make_integer_model(n_in=16, n_hidden=30, max_steps=40, weight_bound=4000, cells=cells)
+    core = CoreNetwork(model)
+    rng = np.random.default_rng(4)
+    settings = Settings.of(model, beta=1e-4, seed=8)
+    with (
+        Emulator.start(board, export(model, board, tmp_path).elf) as emulator,
+        Device.open(emulator.port) as device,
+    ):
+        assert (device.info.cell, device.info.n_layers) == (cells[0], len(cells))
+        for engine in (device, core):
+            settings.apply(engine)
+        for label in range(3):
+            frames = rng.normal(0, 2500, (40, 16)).clip(-16383, 16383).astype(np.int16)
+            device.begin()
+            core.begin()
+            np.testing.assert_array_equal(device.push(frames), core.push(frames))
+            on_device, on_host = device.train(label), core.train(label)
+            for field in fields(StepResult):
+                assert getattr(on_device, field.name) == getattr(on_host, field.name), field.name
+            assert on_host.active_h > 0
+            for name in words_of(model):
+                np.testing.assert_array_equal(device.tensor(name), core.tensor(name), err_msg=name)
 
 
 def test_instructions_are_counted_and_repeat_exactly(emulator: Emulator) -> None:
@@ -361,8 +392,8 @@ import sys, time
 from pathlib import Path
 from deltatrain.targets import Emulator, find_board
 with Emulator.start(find_board("mps2-an386"), Path(sys.argv[1])) as emulator:
-    print("running", flush=True)
     try:
+        print("running", flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
         time.sleep(0.5)

@@ -7,13 +7,14 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pytest
+from equality import words_of
 from numpy.typing import NDArray
 
 from deltatrain.errors import DeviceError, InputError
@@ -33,6 +34,13 @@ SETTINGS: dict[str, Any] = {
     "theta_h": (800,),
     "seed": 4711,
 }
+THETAS = ("theta_x", "theta_h")
+
+
+def settings_of(model: QuantModel) -> dict[str, Any]:
+    """SETTINGS with thresholds for each layer, each its own."""
+    thresholds = {name: [SETTINGS[name][0] + index for index in range(len(model.layers))] for name in THETAS}
+    return SETTINGS | thresholds
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +65,7 @@ def _samples(count: int, model: QuantModel, seed: int = 3) -> list[tuple[NDArray
     ]
 
 
-def _assert_same(device: Device, core: CoreNetwork, names: tuple[str, ...]) -> None:
+def _assert_same(device: Device, core: CoreNetwork, names: Sequence[str]) -> None:
     for name in names:
         np.testing.assert_array_equal(device.tensor(name), core.tensor(name), err_msg=name)
 
@@ -83,15 +91,15 @@ def test_another_model_is_refused_with_both_hashes(device: Device, tiny_model: Q
     assert tiny_model.hash().hex() in str(caught.value) and bytes(32).hex() in str(caught.value)
 
 
-@pytest.mark.parametrize("sizes", [{}, LARGER])
+@pytest.mark.parametrize("sizes", [{}, LARGER, LARGER | {"cells": ("gru",)}, {"cells": ("lstm", "rnn", "gru")}])
 def test_the_device_computes_what_the_core_does(
-    native_device: Any, make_integer_model: Callable[..., QuantModel], sizes: dict[str, int]
+    native_device: Any, make_integer_model: Callable[..., QuantModel], sizes: dict[str, Any]
 ) -> None:
     model = make_integer_model(**sizes)
     core = CoreNetwork(model)
     with Device.open(native_device(model).url) as device:
         for engine in (device, core):
-            engine.configure(**SETTINGS, step=9)
+            engine.configure(**settings_of(model), beta=Scale.from_float(1e-3, "beta"), step=9)
         for frames, label in _samples(6, model):
             results: list[Any] = []
             hidden = []
@@ -104,7 +112,7 @@ def test_the_device_computes_what_the_core_does(
                 for field in fields(StepResult):
                     assert getattr(on_device, field.name) == getattr(on_host, field.name), field.name
             np.testing.assert_array_equal(results[0][1].logits, core.tensor("logits"))
-            _assert_same(device, core, (*TRAINED, "layer0.hidden", "layer0.cell", "logits", "layer0.dm"))
+            _assert_same(device, core, words_of(model))
         assert device.hello().step == device.config().step == 15
 
 

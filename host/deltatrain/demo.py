@@ -51,6 +51,7 @@ class DemoConfig:
     theta_h: float | None = None
     learning_rate: float | None = None
     clip: float | None = None
+    beta: float = 0.0
     cell: str | None = None
     n_layers: int | None = None
     n_hidden: int | None = None
@@ -94,6 +95,7 @@ def run(config: DemoConfig, reporter: Reporter) -> Story:
             theta_x=config.theta_x,
             theta_h=config.theta_h,
             seed=config.seed,
+            beta=config.beta,
         )
         config.out.mkdir(parents=True, exist_ok=True)
         model.save(config.out / "model.safetensors")

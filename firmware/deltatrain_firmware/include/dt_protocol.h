@@ -130,7 +130,7 @@ typedef struct {
 /* DT_CMD_FRAMES; then n_frames * n_in int16, frame by frame. All are accepted, or none. */
 typedef struct {
     uint16_t n_frames;                /* 1 or more */
-    uint16_t want_hidden;             /* 1: the reply carries h_t of each */
+    uint16_t want_hidden;             /* 1: the reply carries the last layer's h_t of each */
 } dt_frames_t;
 
 /* Answer; then n_frames * n_hidden int16, when asked for. */

@@ -257,7 +257,8 @@ static int32_t frames(dt_server_t *server, const uint8_t *payload, uint32_t n, u
         return refused;
     }
     drnn_tensor_t hidden;
-    int error = drnn_tensor(&server->net, DRNN_T_HIDDEN, &hidden);
+    const int id = DRNN_T_PER_LAYER * (server->model->n_layers - 1) + DRNN_T_HIDDEN; /* the last layer's */
+    int error = drnn_tensor(&server->net, id, &hidden);
     uint8_t *out_hidden = out + sizeof(dt_frames_reply_t);
     const uint32_t hidden_bytes = 2u * n_hidden(server);
     for (uint32_t i = 0; i < asked.n_frames && error >= 0; i++) {

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from deltatrain.cli.options import (
     DEFAULT_TARGET,
+    beta_option,
     clip_option,
     data_options,
     epochs_option,
@@ -34,6 +35,7 @@ from deltatrain.story import Story
 @theta_options
 @learning_rate_option
 @clip_option
+@beta_option
 @seed_option
 @click.option(
     "--model",
@@ -66,6 +68,7 @@ def demo(
     theta_h: float | None,
     learning_rate: float | None,
     clip: float | None,
+    beta: float,
     seed: int,
     model: Path | None,
     cell: str | None,
@@ -98,6 +101,7 @@ def demo(
         theta_h=theta_h,
         learning_rate=learning_rate,
         clip=clip,
+        beta=beta,
         cell=cell,
         n_layers=n_layers,
         n_hidden=n_hidden,

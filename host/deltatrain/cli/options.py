@@ -92,6 +92,13 @@ clip_option = click.option(
     type=float,
     help="C: the step shrinks by C / B where the bound B of the gradient's norm exceeds C; default: the model's.",
 )
+beta_option = click.option(
+    "--beta",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Weight of the regulariser β Σ|Δh| in training on the device: buys sparsity.",
+)
 target_option = click.option(
     "--target",
     "--port",
@@ -123,6 +130,7 @@ def training_options(function: F) -> F:
     """What `train` and `compare` are told about a run."""
     for option in (
         seed_option,
+        beta_option,
         clip_option,
         learning_rate_option,
         epochs_option,

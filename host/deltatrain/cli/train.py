@@ -64,6 +64,7 @@ def _settings(job: Job, **options: Any) -> Settings:
         theta_x=theta_x,
         theta_h=theta_h,
         seed=options["seed"],
+        beta=options["beta"],
     )
 
 

@@ -258,6 +258,7 @@ def _settings(story: Story) -> list[Row]:
         Row("θ of hidden units", theta_h, f"of ±1; {words.integers(settings.theta_h)} on the device"),
         Row("learning rate", words.decimal(float(settings.learning_rate)), "plain SGD, batch 1"),
         Row("clip", words.decimal(float(settings.clip)), "of the bound on the gradient’s norm"),
+        *([Row("β", words.decimal(float(settings.beta)), "of the regulariser β Σ|Δh|")] if settings.beta.m else []),
         Row("utterances per class", f"{story.per_class}", f"{story.epochs}× each"),
         Row("seed", f"{settings.seed}", "order of utterances, stochastic rounding"),
         Row(

@@ -161,6 +161,8 @@ def command(story: Story) -> str:
         words += ["--learning-rate", decimal(float(settings.learning_rate))]
     if settings.clip != model.clip:
         words += ["--clip", decimal(float(settings.clip))]
+    if settings.beta.m:
+        words += ["--beta", decimal(float(settings.beta))]
     words += ["--seed", str(settings.seed)]
     if story.target != DEFAULT_TARGET:
         words += ["--target", story.target]
