@@ -114,6 +114,20 @@ def test_rollback_brings_the_old_weights_back(folder: Path, port: str) -> None:
     assert ruined["error_after"] == before == run_json("evaluate", *on_device(folder, port))["error"]
 
 
+def test_the_main_job_with_a_stack_of_grus(folder: Path) -> None:
+    options = ("--cell", "gru", "--layers", 2, "--hidden", 6, "--fit-epochs", 2, "--beta", 0.001)
+    out = folder / "demo-gru"
+    story = run_json("demo", "--data", folder / "tones", *SMALL, *options, "--out", out)
+    assert story["train_steps"] == len(CLASSES) * PER_CLASS
+    assert story["words_different"] == 0 and story["op_reduction"] > 1
+    model = QuantModel.load(out / "model.safetensors")
+    assert [(layer.cell, layer.n_in, layer.n_hidden) for layer in model.layers] == [("gru", 16, 6), ("gru", 6, 6)]
+    # All tensors of both layers, after every step.
+    assert story["words_compared"] > story["train_steps"] * sum(tensor.size for tensor in model.tensors().values())
+    page = Path(story["report"]).read_text(encoding="utf-8")
+    assert "--cell gru --layers 2 --hidden 6" in page and "--beta 0.001" in page
+
+
 def test_compare_finds_no_difference_and_restores_the_weights(folder: Path, port: str) -> None:
     before = run_json("evaluate", *on_device(folder, port))["error"]
     compared = run_json("compare", *on_device(folder, port))

@@ -76,6 +76,7 @@ static void store_dm(drnn_t *net, uint32_t l, uint32_t t)
 {
     const uint32_t count = drnn_m_count(drnn_layer(net, l));
     const int32_t *dm_acc = drnn_dm_acc(net, l);
+    uint32_t underflows = 0;
     int16_t *stored = &drnn_gates(net, l)[t * count];
     const int needed = int16_exponent(drnn_largest(dm_acc, count));
     const int raise = needed - net->dm_exponent[l];
@@ -85,12 +86,14 @@ static void store_dm(drnn_t *net, uint32_t l, uint32_t t)
         }
         net->dm_exponent[l] = needed;
     }
+    const int exponent = net->dm_exponent[l];
     for (uint32_t i = 0; i < count; ++i) {
-        stored[i] = (int16_t)drnn_round_shift(dm_acc[i], net->dm_exponent[l]);
+        stored[i] = (int16_t)drnn_round_shift(dm_acc[i], exponent);
         if (stored[i] == 0 && dm_acc[i] != 0) {
-            ++net->result.underflow_dm;
+            ++underflows;
         }
     }
+    net->result.underflow_dm += underflows;
 }
 
 /*

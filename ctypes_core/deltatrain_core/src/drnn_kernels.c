@@ -48,18 +48,19 @@ void drnn_dot_columns(int64_t *products, const int16_t *weight, uint32_t rows, c
     }
 }
 
-void drnn_gradient_rows(int64_t sums[DRNN_ROW_BLOCK], const int16_t *dm, uint32_t stride, uint32_t row, uint32_t n_rows,
+int64_t drnn_gradient_row(const int16_t *dm, uint32_t stride, uint32_t row, const uint16_t *steps, const int16_t *deltas,
+                          uint32_t n)
+{
+    int64_t sum = 0;
+    for (uint32_t s = 0; s < n; ++s) {
+        sum += dm[(uint32_t)steps[s] * stride + row] * (int32_t)deltas[s];
+    }
+    return sum;
+}
+
+void drnn_gradient_rows(int64_t sums[DRNN_ROW_BLOCK], const int16_t *dm, uint32_t stride, uint32_t row,
                         const uint16_t *steps, const int16_t *deltas, uint32_t n)
 {
-    if (n_rows < DRNN_ROW_BLOCK) { /* the last rows of a column */
-        for (uint32_t r = 0; r < n_rows; ++r) {
-            sums[r] = 0;
-            for (uint32_t s = 0; s < n; ++s) {
-                sums[r] += dm[(uint32_t)steps[s] * stride + row + r] * (int32_t)deltas[s];
-            }
-        }
-        return;
-    }
     int64_t sum0 = 0;
     int64_t sum1 = 0;
     int64_t sum2 = 0;

@@ -30,11 +30,15 @@ void drnn_dot_columns(int64_t *products, const int16_t *weight, uint32_t rows, c
                       const uint16_t *columns, uint32_t n_active);
 
 /*
- * sums[r] = sum over s of dm[steps[s]][row + r] * deltas[s] for r < n_rows   (rows of one column of dM . Delta^T)
+ * sums[r] = sum over s of dm[steps[s]][row + r] * deltas[s] for r < DRNN_ROW_BLOCK   (rows of one column of dM . Delta^T)
  *
- * dm [any][stride], row + n_rows <= stride, n_rows <= DRNN_ROW_BLOCK, steps and deltas [n]. Cost: n_rows * n MACs.
+ * dm [any][stride], row + DRNN_ROW_BLOCK <= stride, steps and deltas [n]. Cost: DRNN_ROW_BLOCK * n MACs.
  */
-void drnn_gradient_rows(int64_t sums[DRNN_ROW_BLOCK], const int16_t *dm, uint32_t stride, uint32_t row, uint32_t n_rows,
+void drnn_gradient_rows(int64_t sums[DRNN_ROW_BLOCK], const int16_t *dm, uint32_t stride, uint32_t row,
                         const uint16_t *steps, const int16_t *deltas, uint32_t n);
+
+/* One such sum, for the rows that are left. */
+int64_t drnn_gradient_row(const int16_t *dm, uint32_t stride, uint32_t row, const uint16_t *steps, const int16_t *deltas,
+                          uint32_t n);
 
 #endif

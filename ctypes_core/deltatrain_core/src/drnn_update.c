@@ -32,8 +32,8 @@ static uint64_t layer_bound(const drnn_t *net, uint32_t l)
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t count = drnn_m_count(layer);
     const int x_shift = 2 * (DRNN_H_FRAC_BITS - layer->x_frac_bits);
+    const int16_t *event = drnn_event_value(net, l);
     uint64_t bound = 0;
-    uint32_t event = 0;
     for (uint32_t t = 0; t < net->n_steps; ++t) {
         const int16_t *dm = &drnn_gates(net, l)[t * count];
         uint64_t dm_squared = 0;
@@ -47,7 +47,7 @@ static uint64_t layer_bound(const drnn_t *net, uint32_t l)
             for (uint32_t bits = mask[word]; bits != 0; bits &= bits - 1) {
                 const uint32_t column = word * DRNN_MASK_BITS + drnn_lowest_bit(bits);
                 uint64_t *sum = column < layer->n_in ? &x_squared : &h_squared;
-                *sum += square(drnn_event_value(net, l)[event++]);
+                *sum += square(*event++);
             }
         }
         const uint64_t delta_squared =
@@ -167,11 +167,16 @@ static uint32_t events_of_column(drnn_t *net, uint32_t l, uint32_t column)
     const uint32_t words = drnn_mask_words(drnn_layer(net, l));
     const uint32_t *mask = &drnn_event_mask(net, l)[column / DRNN_MASK_BITS];
     const uint32_t bit = (uint32_t)1 << (column % DRNN_MASK_BITS);
+    const uint32_t n_steps = net->n_steps;
+    const int16_t *values = drnn_event_value(net, l);
+    uint32_t *cursors = drnn_event_start(net, l);
+    uint16_t *steps = drnn_column_steps(net);
+    int16_t *deltas = drnn_column_deltas(net);
     uint32_t n = 0;
-    for (uint32_t t = 0; t < net->n_steps; ++t) {
+    for (uint32_t t = 0; t < n_steps; ++t) {
         if (mask[t * words] & bit) {
-            drnn_column_steps(net)[n] = (uint16_t)t;
-            drnn_column_deltas(net)[n] = drnn_event_value(net, l)[drnn_event_start(net, l)[t]++];
+            steps[n] = (uint16_t)t;
+            deltas[n] = values[cursors[t]++];
             ++n;
         }
     }
@@ -184,15 +189,22 @@ static void update_column(drnn_t *net, uint32_t l, const stepper_t *s, uint32_t 
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t rows = drnn_rows(layer);
+    const uint32_t stride = drnn_m_count(layer);
+    const uint32_t element = column * rows;
     const int16_t *dm = drnn_gates(net, l) + first;
-    for (uint32_t row = 0; row < rows; row += DRNN_ROW_BLOCK) {
-        const uint32_t n_rows = rows - row < DRNN_ROW_BLOCK ? rows - row : DRNN_ROW_BLOCK;
+    const uint16_t *steps = drnn_column_steps(net);
+    const int16_t *deltas = drnn_column_deltas(net);
+    int16_t *weight = drnn_weight(net, l);
+    uint32_t row = 0;
+    for (; row + DRNN_ROW_BLOCK <= rows; row += DRNN_ROW_BLOCK) {
         int64_t sums[DRNN_ROW_BLOCK];
-        drnn_gradient_rows(sums, dm, drnn_m_count(layer), row, n_rows, drnn_column_steps(net), drnn_column_deltas(net),
-                           n_events);
-        for (uint32_t r = 0; r < n_rows; ++r) {
-            step_int16(s, drnn_weight(net, l), column * rows + row + r, sums[r]);
+        drnn_gradient_rows(sums, dm, stride, row, steps, deltas, n_events);
+        for (uint32_t r = 0; r < DRNN_ROW_BLOCK; ++r) {
+            step_int16(s, weight, element + row + r, sums[r]);
         }
+    }
+    for (; row < rows; ++row) {
+        step_int16(s, weight, element + row, drnn_gradient_row(dm, stride, row, steps, deltas, n_events));
     }
     net->result.macs_gradient += rows * n_events;
     ++net->result.columns_updated;
