@@ -10,11 +10,14 @@ from rich.console import Console
 from deltatrain.cli.options import (
     DEFAULT_TARGET,
     beta_option,
+    cell_option,
     clip_option,
     data_options,
     epochs_option,
+    hidden_option,
     holdout_option,
     json_option,
+    layers_option,
     learning_rate_option,
     per_class_option,
     seed_option,
@@ -42,9 +45,9 @@ from deltatrain.story import Story
     type=click.Path(path_type=Path, dir_okay=False),
     help="Float model to start from; default: the shipped one for digits, else pre-trained now on the others.",
 )
-@click.option("--cell", type=click.Choice(["rnn", "gru", "lstm"]), help="Cell, when pre-training. [lstm]")
-@click.option("--layers", "n_layers", type=click.IntRange(1, 3), help="Layers, when pre-training. [1]")
-@click.option("--hidden", "n_hidden", type=click.IntRange(1, 1024), help="Hidden units, when pre-training. [64]")
+@cell_option
+@layers_option
+@hidden_option
 @click.option("--fit-epochs", type=click.IntRange(min=1), help="Epochs, when pre-training.")
 @click.option("--target", default=DEFAULT_TARGET, show_default=True, help="The board to emulate.")
 @click.option(

@@ -99,6 +99,11 @@ beta_option = click.option(
     show_default=True,
     help="Weight of the regulariser β Σ|Δh| in training on the device: buys sparsity.",
 )
+cell_option = click.option("--cell", type=click.Choice(["rnn", "gru", "lstm"]), help="Cell, when pre-training. [lstm]")
+layers_option = click.option("--layers", "n_layers", type=click.IntRange(1, 3), help="Layers, when pre-training. [1]")
+hidden_option = click.option(
+    "--hidden", "n_hidden", type=click.IntRange(1, 1024), help="Hidden units of a layer, when pre-training. [64]"
+)
 target_option = click.option(
     "--target",
     "--port",

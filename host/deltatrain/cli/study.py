@@ -8,10 +8,14 @@ import click
 from rich.console import Console
 
 from deltatrain.cli.options import (
+    beta_option,
+    cell_option,
     clip_option,
     data_options,
     epochs_option,
+    hidden_option,
     json_option,
+    layers_option,
     learning_rate_option,
     per_class_option,
     theta_options,
@@ -37,6 +41,10 @@ def study() -> None:
 @theta_options
 @learning_rate_option
 @clip_option
+@beta_option
+@cell_option
+@layers_option
+@hidden_option
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Runs beside each other.")
 @click.option(
     "--out",
@@ -59,6 +67,10 @@ def personal(
     theta_h: float | None,
     learning_rate: float | None,
     clip: float | None,
+    beta: float,
+    cell: str | None,
+    n_layers: int | None,
+    n_hidden: int | None,
     jobs: int,
     out: Path,
 ) -> None:
@@ -76,6 +88,10 @@ def personal(
         theta_h=theta_h,
         learning_rate=learning_rate,
         clip=clip,
+        beta=beta,
+        cell=cell,
+        n_layers=n_layers,
+        n_hidden=n_hidden,
         out=out / Path(data).name,
     )
     speakers = holdouts or speakers_of(config)
