@@ -90,6 +90,14 @@ def tiny_model() -> QuantModel:
     return integer_model()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def background_of_this_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Background emulators of this process alone: tests that run beside it have others, which nobody may take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 SANITIZED = ("-std=gnu11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
