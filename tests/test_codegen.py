@@ -111,8 +111,9 @@ def test_header_states_the_arena_of_the_core(tiny_model: QuantModel) -> None:
     assert int(stated[1]) == deltatrain_core.CoreNetwork(tiny_model).arena_bytes == arena_bytes(tiny_model)
 
 
-def test_no_line_of_generated_code_is_too_long(make_integer_model: MakeModel) -> None:
-    for name, text in generate(make_integer_model(16, 64, 64)).items():
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_no_line_of_generated_code_is_too_long(cell: str, make_integer_model: MakeModel) -> None:
+    for name, text in generate(make_integer_model(16, 64, 64, cells=(cell,))).items():
         longest = max(text.splitlines(), key=len)
         assert len(longest) <= 120, f"{name}: {longest}"
 

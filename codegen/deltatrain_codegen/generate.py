@@ -23,7 +23,7 @@ from deltatrain_core._core import lib
 
 HEADER, SOURCE = "dt_model.h", "dt_model.c"
 # In the device's order.
-GATE_NAMES = {"rnn": "h", "gru": "n, r, z in columns of x and r, z, n in columns of h", "lstm": "i, f, g, o"}
+X_GATE_NAMES = {"rnn": "h", "gru": "n, r, z", "lstm": "i, f, g, o"}
 ACCUMULATOR_NAMES = {"rnn": "h", "gru": "nx, r, z, nh", "lstm": "i, f, g, o"}
 
 
@@ -136,7 +136,8 @@ def _weight_array(layer: QuantLayer, index: int) -> CArray:
         c_type="int16_t",
         comment=[
             f"Layer {index}, weights [n_in + n_hidden][{gates} * n_hidden]: each row a column of W, "
-            f"gates {GATE_NAMES[layer.cell]}.",
+            f"gates {X_GATE_NAMES[layer.cell]}.",
+            *(["In columns of h the gates are r, z, n."] if layer.cell == "gru" else []),
             f"Those of x: {_format_and_range(wx, layer.wx_frac_bits, 16)}.",
             f"Those of h: {_format_and_range(wh, layer.wh_frac_bits, 16)}.",
         ],

@@ -37,8 +37,9 @@ int drnn_push(drnn_t *net, const int16_t *x);
 int drnn_infer(drnn_t *net, drnn_result_t *result);
 
 /*
- * End the sample by one step of SGD on the cross-entropy at its last frame: backward through time, clip, update.
- * The history is consumed. Errors (nothing changed): DRNN_ERR_STATE, DRNN_ERR_EMPTY, DRNN_ERR_LABEL.
+ * End the sample by one step of SGD on the cross-entropy at its last frame, and beta * sum |Delta h| over all layers:
+ * backward through time, clip, update. The history is consumed.
+ * Errors (nothing changed): DRNN_ERR_STATE, DRNN_ERR_EMPTY, DRNN_ERR_LABEL.
  */
 int drnn_train(drnn_t *net, uint16_t label, drnn_result_t *result);
 

@@ -18,7 +18,7 @@
 #define DRNN_GRAD_GUARD_BITS 6    /* low-order bits that carried gradients keep below those of the loss gradient */
 
 #define DRNN_MAX_STEPS 4096       /* the bounds of NUMERICS.md hold up to here */
-#define DRNN_MAX_LAYERS 3
+#define DRNN_MAX_LAYERS 3         /* of recurrent layers, one upon the other */
 #define DRNN_MAX_WIDTH 1024       /* of inputs and of hidden units */
 #define DRNN_MAX_CLASSES 256
 #define DRNN_HASH_BYTES 32
@@ -87,7 +87,7 @@ typedef struct {
 /* What may change at run time. */
 typedef struct {
     drnn_scale_t learning_rate;  /* m * 2^e with -64 <= e <= -11, so below 32; or zero */
-    drnn_scale_t clip;           /* C, -64 <= e <= 64: the step is scaled by min(1, C / B), B the gradient's norm bound */
+    drnn_scale_t clip;           /* C, -64 <= e <= 64: the step is scaled by min(1, C / B), B the gradient's bound */
     drnn_scale_t beta;           /* of the regulariser beta * sum |Delta h|; -64 <= e <= -16, so below 1; or zero */
     int16_t theta_x[DRNN_MAX_LAYERS]; /* per layer, of its inputs, in their format; 0 .. 32767; 0 beyond n_layers */
     int16_t theta_h[DRNN_MAX_LAYERS]; /* of its hidden units, Q1.14; likewise */
@@ -128,7 +128,7 @@ enum drnn_tensor_id {
     DRNN_T_READOUT_WEIGHT = 2, /* int16 [n_classes][n_hidden of the last layer] */
     DRNN_T_READOUT_BIAS = 3,   /* int32 [n_classes] */
     DRNN_T_HIDDEN = 4,         /* int16 [n_hidden], after the last frame */
-    DRNN_T_CELL = 5,           /* int16 [n_hidden], LSTM only, after the last frame; an earlier sample's before the first */
+    DRNN_T_CELL = 5,           /* int16 [n_hidden], LSTM alone, after the last frame; at first an earlier sample's */
     DRNN_T_LOGITS = 6,         /* int32 [n_classes], of the last sample */
     DRNN_T_DM = 7,             /* int16 [n_steps][A * n_hidden], of the last training step; empty during a sample */
     DRNN_T_PER_LAYER = 8
@@ -146,13 +146,13 @@ typedef struct {
     /* trained parameters, laid out as in the model */
     uint32_t weight, bias;
     /* history of one sample */
-    uint32_t gates;         /* int16 [T][A * n_hidden]: in each accumulator's place its gate; overwritten by dM going back */
+    uint32_t gates;         /* int16 [T][A * n_hidden]: each gate in its accumulator's place; going back, dM there */
     uint32_t states;        /* int16 [T][n_hidden]: LSTM c, GRU h; RNN none */
     uint32_t event_mask;    /* uint32 [T][words]: bit j is set where v_j was active */
     uint32_t event_start;   /* uint32 [T]: where the values of step t start; later the cursor of the update */
     uint32_t event_value;   /* int16 [T * (n_in + n_hidden)]: the Delta of active entries, step after step */
     /* scratch */
-    uint32_t m_acc;         /* int64 [A * n_hidden, an upper layer at least n_in]: M while going forward, products going back */
+    uint32_t m_acc;         /* int64 [A * n_hidden, in an upper layer n_in at least]: M; going back, products */
     uint32_t v_hat;         /* int16 [n_in + n_hidden] */
     uint32_t hidden;        /* int16 [n_hidden] */
     uint32_t dm_acc;        /* int32 [A * n_hidden]: dM, carried */

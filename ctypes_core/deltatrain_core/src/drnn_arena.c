@@ -22,8 +22,8 @@ static int layer_is_supported(const drnn_layer_t *layer)
 }
 
 /*
- * Every layer for itself, and that each takes what the one below gives. The counters of MACs are 32 bits wide: they hold
- * the products of the longest sample with every entry active.
+ * Every layer for itself, and that each takes what the one below gives. The counters of MACs are 32 bits wide: they
+ * hold the products of the longest sample with every entry active.
  */
 static int layers_are_supported(const drnn_model_t *model)
 {

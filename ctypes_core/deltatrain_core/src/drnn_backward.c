@@ -200,7 +200,7 @@ static void step_layer(drnn_t *net, uint32_t l, uint32_t t, int32_t beta)
 
 void drnn_backward(drnn_t *net, int32_t beta_q30)
 {
-    /* From Q30 to the unit 2^(grad_exponent - DRNN_GRAD_GUARD_BITS): at most 2^20, for beta had a part in choosing it. */
+    /* From Q30 to the unit 2^(grad_exponent - DRNN_GRAD_GUARD_BITS): at most 2^20, for beta had a part in its choice */
     const int32_t beta = (int32_t)drnn_rescale(beta_q30, net->result.grad_exponent + 30 - DRNN_GRAD_GUARD_BITS);
     const uint32_t n_layers = net->model->n_layers;
     for (uint32_t l = 0; l < n_layers; ++l) {

@@ -1,6 +1,6 @@
 /*
- * The GRU in PyTorch's form: n = tanh(M_nx + r M_nh), h_t = (1 - z) n + z h_{t-1}. Accumulators in the order nx, r, z, nh;
- * in their places the history keeps n, r, z and M_nh, the latter in the layer's c format.
+ * The GRU in PyTorch's form: n = tanh(M_nx + r M_nh), h_t = (1 - z) n + z h_{t-1}. Accumulators in the order nx, r, z,
+ * nh; in their places the history keeps n, r, z and M_nh, the latter in the layer's c format.
  */
 #include "drnn_activation.h"
 #include "drnn_fixed.h"
@@ -57,7 +57,8 @@ void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t)
         const int32_t d_nh = drnn_mul_q(d_nx, r, 14, saturated);
         const int32_t d_r =
             drnn_mul_q(drnn_mul_q(d_nx, r * (DRNN_ONE_Q14 - r), 28, saturated), m_nh, layer->c_frac_bits, saturated);
-        const int32_t d_z = drnn_mul_q(drnn_mul_q(dh, h_prev - n, 14, saturated), z * (DRNN_ONE_Q14 - z), 28, saturated);
+        const int32_t d_z =
+            drnn_mul_q(drnn_mul_q(dh, h_prev - n, 14, saturated), z * (DRNN_ONE_Q14 - z), 28, saturated);
 
         d_hidden[k] = drnn_mul_q(dh, z, 14, saturated);
         drnn_add_to(&dm[k], d_nx, saturated);

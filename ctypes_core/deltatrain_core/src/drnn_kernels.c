@@ -48,8 +48,8 @@ void drnn_dot_columns(int64_t *products, const int16_t *weight, uint32_t rows, c
     }
 }
 
-int64_t drnn_gradient_row(const int16_t *dm, uint32_t stride, uint32_t row, const uint16_t *steps, const int16_t *deltas,
-                          uint32_t n)
+int64_t drnn_gradient_row(const int16_t *dm, uint32_t stride, uint32_t row, const uint16_t *steps,
+                          const int16_t *deltas, uint32_t n)
 {
     int64_t sum = 0;
     for (uint32_t s = 0; s < n; ++s) {

@@ -38,7 +38,7 @@ void drnn_gradient_rows(int64_t sums[DRNN_ROW_BLOCK], const int16_t *dm, uint32_
                         const uint16_t *steps, const int16_t *deltas, uint32_t n);
 
 /* One such sum, for the rows that are left. */
-int64_t drnn_gradient_row(const int16_t *dm, uint32_t stride, uint32_t row, const uint16_t *steps, const int16_t *deltas,
-                          uint32_t n);
+int64_t drnn_gradient_row(const int16_t *dm, uint32_t stride, uint32_t row, const uint16_t *steps,
+                          const int16_t *deltas, uint32_t n);
 
 #endif
