@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import pytest
+from threadpoolctl import threadpool_limits
 
 from deltatrain import reference
 from deltatrain.datasets import Dataset
@@ -301,3 +302,13 @@ def test_augmentation_does_what_it_says() -> None:
     inner = warped[:, 1:-1] - x[:, 1:-1]
     np.testing.assert_allclose(inner, np.full((20, 2), inner[0, 0]))
     assert 0 < abs(inner[0, 0]) <= 1
+
+
+def test_the_number_of_threads_changes_no_word() -> None:
+    """The same seed gives the same weights on a machine with one core and with many."""
+    with threadpool_limits(limits=4, user_api="blas"):
+        many = fit(make_dataset(64), FitConfig(n_hidden=48, epochs=1)).model
+    with threadpool_limits(limits=1, user_api="blas"):
+        one = fit(make_dataset(64), FitConfig(n_hidden=48, epochs=1)).model
+    for name, tensor in one.tensors().items():
+        np.testing.assert_array_equal(tensor, many.tensors()[name], name)

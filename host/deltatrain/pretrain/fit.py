@@ -6,9 +6,11 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from deltatrain.datasets import Dataset
 from deltatrain.errors import InputError, ModelError
@@ -22,6 +24,7 @@ from deltatrain.pretrain.packing import pack
 from deltatrain.reference import OperationCount
 
 FloatArray = npt.NDArray[np.float64]
+F = TypeVar("F", bound=Callable[..., object])
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,12 @@ def initial_parameters(config: FitConfig, n_in: int, n_classes: int, rng: np.ran
     return tensors
 
 
+def _with_one_blas_thread(function: F) -> F:
+    """With more threads BLAS sums in another order, and the same seed would give other weights."""
+    return cast(F, threadpool_limits.wrap(limits=1, user_api="blas")(function))
+
+
+@_with_one_blas_thread
 def fit(
     data: Dataset,
     config: FitConfig,
