@@ -307,8 +307,8 @@ def test_augmentation_does_what_it_says() -> None:
 def test_the_number_of_threads_changes_no_word() -> None:
     """The same seed gives the same weights on a machine with one core and with many."""
     with threadpool_limits(limits=4, user_api="blas"):
-        many = fit(make_dataset(64), FitConfig(n_hidden=48, epochs=1)).model
+        many = fit(make_dataset(512), FitConfig(n_hidden=128, batch_size=512, epochs=2)).model
     with threadpool_limits(limits=1, user_api="blas"):
-        one = fit(make_dataset(64), FitConfig(n_hidden=48, epochs=1)).model
+        one = fit(make_dataset(512), FitConfig(n_hidden=128, batch_size=512, epochs=2)).model
     for name, tensor in one.tensors().items():
         np.testing.assert_array_equal(tensor, many.tensors()[name], name)
