@@ -214,6 +214,11 @@ BAD = [
     (("compare", *QEMU, *SMALL, "--theta-h", "9"), "theta_h"),
     (("compare", *QEMU, *SMALL, "--flip", "a:b:c"), "--flip"),
     (("flash", "--elf", "{tmp}/none.elf"), "none.elf"),
+    (("flash", "--elf", "{tones}/low/ann_0.wav"), "no firmware"),
+    (("flash", "--elf", sys.executable), "another processor"),
+    (("fit", "--out", "/proc/x/y.safetensors"), "/proc/x"),
+    (("demo", "--out", "/proc/x"), "/proc/x"),
+    (("quantize", "--model", "{float}", "--data", "{tones}", "--out", "{float}"), "overwrite"),
     (("demo", "--holdout", "nobody"), "nobody"),
     (("demo", "--data", "nothing"), "nothing"),
 ]

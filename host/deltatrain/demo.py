@@ -17,6 +17,7 @@ from deltatrain.datasets.digits import HELD_OUT_VOICES
 from deltatrain.errors import InputError
 from deltatrain.fixed import FixedNetwork
 from deltatrain.model import FloatModel
+from deltatrain.model_file import make_folder
 from deltatrain.personal import CALIBRATION_ITEMS, KNOWN_TEST_ITEMS, personal, pretrained_on, pretraining_items
 from deltatrain.pretrain import Epoch, FitConfig, fit
 from deltatrain.pretrain import evaluate as evaluate_float
@@ -67,6 +68,7 @@ def run(config: DemoConfig, reporter: Reporter) -> Story:
     Raises DeltatrainError for what a user can mend; a word that differs is not an error here but in the Story.
     """
     seconds: dict[str, float] = {}
+    make_folder(config.out)
 
     @contextmanager
     def part(name: str) -> Iterator[None]:
@@ -97,7 +99,6 @@ def run(config: DemoConfig, reporter: Reporter) -> Story:
             seed=config.seed,
             beta=config.beta,
         )
-        config.out.mkdir(parents=True, exist_ok=True)
         model.save(config.out / "model.safetensors")
         known_items = pretraining_items(data, model, KNOWN_TEST_ITEMS)
         train, test, known = (samples_of(model, data, part) for part in (split.train, split.test, known_items))

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
-from deltatrain.errors import ModelError
+from deltatrain.errors import InputError, ModelError
 
 METADATA_KEY = "deltatrain"
 
@@ -21,15 +21,23 @@ FLOAT, QUANTISED = "float", "quantised"
 MADE_BY = {FLOAT: "deltatrain fit", QUANTISED: "deltatrain quantize"}
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, where it is missing; InputError when that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {folder} ({error.strerror}); name another one") from error
+
+
 def write(path: Path, kind: str, description: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> None:
     """Write a model; equal models give equal bytes. ModelError when the file cannot be written."""
     # safetensors writes an array's memory as it lies, so it must lie in C order.
     ordered = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     text = json.dumps({"kind": kind, **description}, sort_keys=True, allow_nan=False)
     try:
-        save_file(ordered, str(path), metadata={METADATA_KEY: text})
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"cannot write the model to {path} ({error}); is the folder there?") from error
+        path.write_bytes(save(ordered, metadata={METADATA_KEY: text}))
+    except OSError as error:
+        raise ModelError(f"cannot write the model to {path} ({error.strerror}); name another file") from error
 
 
 def read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

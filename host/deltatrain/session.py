@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+
 from deltatrain.errors import DeviceError, InputError
 from deltatrain.link import Device
 from deltatrain.quant_model import QuantModel
@@ -69,6 +72,20 @@ def board_of(target: str) -> Board:
     if board is None:
         raise InputError(f"{target} is a serial port; name the board instead: see `deltatrain boards`")
     return board
+
+
+def check_firmware(elf: Path, board: Board) -> None:
+    """InputError unless a file is an ELF file for the processor of a board."""
+    try:
+        with elf.open("rb") as file:
+            machine = ELFFile(file)["e_machine"]
+    except (OSError, ELFError) as error:
+        raise InputError(f"{elf} is no firmware ({error}); build it with `deltatrain export`") from error
+    if machine != board.elf_machine:
+        raise InputError(
+            f"{elf} is for another processor ({machine}, {board.name} has {board.elf_machine}); "
+            "build it with `deltatrain export`"
+        )
 
 
 def _build(model: QuantModel, board: Board, out: Path, say: Callable[[str], None]) -> FirmwareSize:

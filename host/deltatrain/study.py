@@ -14,6 +14,7 @@ from joblib import Parallel, delayed
 from deltatrain import datasets
 from deltatrain.datasets.digits import HELD_OUT_VOICES
 from deltatrain.demo import DemoConfig, run
+from deltatrain.model_file import make_folder
 from deltatrain.training import Progress
 
 Row = dict[str, Any]
@@ -96,7 +97,7 @@ def personal_study(
     list of dict
         `Story.to_dict` of each run, by speaker and seed.
     """
-    config.out.mkdir(parents=True, exist_ok=True)
+    make_folder(config.out)
     todo = [replace(config, holdout=speaker, seed=seed) for speaker in speakers for seed in seeds]
     rows: dict[tuple[str, int], Row] = {}
     finished = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(_kept)(one) for one in todo)

@@ -32,7 +32,7 @@ def main() -> None:
         deltatrain stop
 
     Every command takes --json: one JSON object on standard output, progress on standard error. Exit status: 0 done,
-    1 a comparison or check failed, 2 bad input or no device.
+    1 a comparison or check failed, 2 bad input or no device, 130 interrupted.
     """
 
 

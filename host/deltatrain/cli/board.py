@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from deltatrain.cli.options import DEFAULT_TARGET, json_option
 from deltatrain.cli.terminal import Terminal, table
-from deltatrain.session import board_of
+from deltatrain.session import board_of, check_firmware
 from deltatrain.targets import Board, Emulator, start_background, stop_background
 from deltatrain.targets import boards as known_boards
 
@@ -64,11 +65,13 @@ def _described(board: Board) -> dict[str, object]:
 def flash(terminal: Terminal, elf: Path, target: str, foreground: bool) -> None:
     """Put firmware on a board; an emulator is started and left running in the background."""
     board = board_of(target)
+    check_firmware(elf, board)
     if foreground:
         with Emulator.start(board, elf) as emulator:
             port = emulator.port
             terminal.result({"port": port}, lambda console: console.print(f"{port}; Ctrl-C ends it"))
-            emulator.wait()
+            with suppress(KeyboardInterrupt):
+                emulator.wait()
         return
     port = start_background(board, elf)
     terminal.result({"port": port}, lambda console: console.print(f"{port}; `deltatrain stop` ends the emulator"))
@@ -82,5 +85,8 @@ def stop(terminal: Terminal, port: str | None) -> None:
     stopped = stop_background(port)
     terminal.result(
         {"stopped": stopped},
-        lambda console: console.print("\n".join(f"stopped {name}" for name in stopped) or "none was running"),
+        lambda console: console.print(
+            "\n".join(f"stopped {name}" for name in stopped)
+            or ("no emulator was running" if port is None else f"no emulator of `flash` was running at {port}")
+        ),
     )

@@ -23,7 +23,9 @@ from deltatrain.cli.terminal import Terminal, percent, table
 from deltatrain.datasets import Dataset, index_split, pretrain_split
 from deltatrain.datasets.digits import HELD_OUT_VOICES, TEST_INDICES
 from deltatrain.demo import DEFAULT_THETA, epochs_shown
+from deltatrain.errors import InputError
 from deltatrain.model import FloatModel
+from deltatrain.model_file import make_folder
 from deltatrain.personal import CALIBRATION_ITEMS, pretraining_items
 from deltatrain.pretrain import FitConfig
 from deltatrain.pretrain import fit as pretrain
@@ -88,6 +90,7 @@ def fit(
 ) -> None:
     """Pre-train a model on this computer: Adam on mini-batches, thresholds in place from the first epoch."""
     theta_x, theta_h = thetas(theta, theta_x, theta_h)
+    make_folder(out.parent)  # now rather than after the training
     dataset = datasets.load(data, data_dir)
     training, validation = _split(dataset, holdouts, seed)
     config = FitConfig(
@@ -173,6 +176,9 @@ def quantize(
     --learning-rate and --clip become the defaults of training on the device.
     """
     float_model = FloatModel.load(model)
+    target = out or model.with_name(f"{model.stem}-int16.safetensors")
+    if target.resolve() == model.resolve():
+        raise InputError(f"--out {target} would overwrite the float model; name another file")
     dataset = datasets.load(data, data_dir, float_model.features)
     chosen = pretraining_items(dataset, float_model, CALIBRATION_ITEMS)
     quantized, formats = quantize_model(
@@ -181,7 +187,6 @@ def quantize(
         DEFAULT_LEARNING_RATE if learning_rate is None else learning_rate,
         DEFAULT_CLIP if clip is None else clip,
     )
-    target = out or model.with_name(f"{model.stem}-int16.safetensors")
     quantized.save(target)
     values = {
         "model": str(target),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -33,7 +34,7 @@ class Group(click.Group):
         except DeltatrainError as error:
             status = EXIT_CHECK_FAILED if isinstance(error, CheckFailed) else EXIT_BAD_INPUT
             fail(str(error), status)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, click.Abort):
             fail("interrupted", EXIT_INTERRUPTED)
 
 
@@ -64,8 +65,8 @@ class Terminal:
     def bar(self, label: str) -> Iterator[ProgressCallback]:
         """A progress bar; the callback takes (done, total, what to show beside it)."""
         columns = (
-            TextColumn("  {task.description:<34}"),
-            BarColumn(bar_width=30),
+            TextColumn("  {task.description:<24}"),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TextColumn("{task.fields[beside]}"),
             TimeRemainingColumn(compact=True),
@@ -87,8 +88,10 @@ class Terminal:
             show(Console(highlight=False))
 
     def confirm(self, question: str) -> bool:
-        """Ask on the terminal; JSON mode never asks and means no."""
-        return not self._as_json and click.confirm(question, err=True)
+        """Ask on the terminal, with yes as the default; also yes where nobody can be asked."""
+        if self._as_json or not sys.stdin.isatty():
+            return True
+        return click.confirm(question, default=True, err=True)
 
 
 def shown(value: Any) -> str:

@@ -26,7 +26,7 @@ from deltatrain.comparison import compare as compare_engines
 from deltatrain.errors import CheckFailed, InputError
 from deltatrain.fixed import FixedNetwork
 from deltatrain.link import Device
-from deltatrain.personal import personal
+from deltatrain.personal import personal, pretrained_on
 from deltatrain.quant_model import QuantModel
 from deltatrain.session import opened
 from deltatrain.training import Samples, Settings, count_operations, samples_of
@@ -46,11 +46,20 @@ class Job:
 
 
 def _job(
-    model: Path, data: str, data_dir: Path | None, holdout: str | None, per_class: int, epochs: int, seed: int
+    terminal: Terminal,
+    model: Path,
+    data: str,
+    data_dir: Path | None,
+    holdout: str | None,
+    per_class: int,
+    epochs: int,
+    seed: int,
 ) -> Job:
     quantized = QuantModel.load(model)
     dataset = datasets.load(data, data_dir, quantized.features)
     split = personal(dataset, holdout, per_class=per_class, epochs=epochs, seed=seed)
+    if split.speaker in (pretrained_on(quantized) or ()):
+        terminal.say(f"Note: {model} was pre-trained on {split.speaker}, who is no new speaker to it.")
     train, test = (samples_of(quantized, dataset, items) for items in (split.train, split.test))
     return Job(quantized, train, test, dataset.n_cut)
 
@@ -78,7 +87,8 @@ def _settings(job: Job, **options: Any) -> Settings:
     type=click.Choice(["ask", "always", "never"]),
     default="ask",
     show_default=True,
-    help="What to do when the speaker's other utterances are recognised worse than before.",
+    help="What to do when the speaker's other utterances are recognised worse than before; where nobody can be asked "
+    "(--json, no terminal), ask means always.",
 )
 @json_option
 def train(
@@ -98,7 +108,7 @@ def train(
     Training goes on from the weights that the device has. The old ones are kept until the end: where the error on the
     speaker's other utterances has grown, they can be put back.
     """
-    job = _job(model, data, data_dir, holdout, per_class, epochs, options["seed"])
+    job = _job(terminal, model, data, data_dir, holdout, per_class, epochs, options["seed"])
     settings = _settings(job, **options)
     with opened(target, job.model, None, terminal.say) as session:
         device = session.device
@@ -161,7 +171,7 @@ def evaluate(
     target: str | None,
 ) -> None:
     """The error of what is on the device, on a speaker's utterances that `train` leaves for testing."""
-    job = _job(model, data, data_dir, holdout, per_class, 1, seed)
+    job = _job(terminal, model, data, data_dir, holdout, per_class, 1, seed)
     with opened(target, job.model, None, terminal.say) as session, terminal.bar("evaluating") as progress:
         outcome = evaluate_engine(session.device, job.test.items, job.model.n_classes, progress)
     terminal.result(
@@ -223,7 +233,7 @@ def compare(
     All start from the model's weights; the device gets those that it had back at the end. Exit status 1 when a word
     differs. `float_error` is the root mean square difference of the hidden states from the float64 reference.
     """
-    job = _job(model, data, data_dir, holdout, per_class, epochs, options["seed"])
+    job = _job(terminal, model, data, data_dir, holdout, per_class, epochs, options["seed"])
     settings = _settings(job, **options)
     flipped = None if flip is None else Flip.parse(flip, job.model)
     with opened(target, job.model, None, terminal.say) as session:

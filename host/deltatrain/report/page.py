@@ -207,7 +207,8 @@ def _exactness(story: Story) -> list[Row]:
             Row(
                 "weights, device against float64",
                 words.percent(comparison.float_weight_error),
-                "distance after training, relative to how far training moved them",
+                "distance after training over the distance moved: a threshold crossed a little earlier leads to "
+                "other weights, which recognise as well",
             )
         )
     return rows

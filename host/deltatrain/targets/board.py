@@ -39,6 +39,8 @@ class Board:
         C files beside those that every board shares, relative to `folder`.
     linker_script : str
         Relative to `folder`.
+    elf_machine : str
+        `e_machine` of its ELF files, e.g. `EM_ARM`.
     flash_bytes, ram_bytes : int
     counter_hz : int
         Ticks per second of the counter that the firmware measures with.
@@ -55,6 +57,7 @@ class Board:
     arch_flags: tuple[str, ...]
     sources: tuple[str, ...]
     linker_script: str
+    elf_machine: str
     flash_bytes: int
     ram_bytes: int
     counter_hz: int
@@ -86,6 +89,7 @@ class Board:
                     "core",
                     "compiler",
                     "linker_script",
+                    "elf_machine",
                     "flash_bytes",
                     "ram_bytes",
                 )
