@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -61,26 +62,11 @@ from deltatrain.story import Story
 @json_option
 def demo(
     terminal: Terminal,
-    data: str,
-    data_dir: Path | None,
-    holdout: str | None,
-    per_class: int,
-    epochs: int,
     theta: float | None,
     theta_x: float | None,
     theta_h: float | None,
-    learning_rate: float | None,
-    clip: float | None,
-    beta: float,
-    seed: int,
-    model: Path | None,
-    cell: str | None,
-    n_layers: int | None,
-    n_hidden: int | None,
-    fit_epochs: int | None,
-    target: str,
-    out: Path,
     open_report: bool,
+    **options: Any,  # each by the name of its field in DemoConfig
 ) -> None:
     """A keyword model meets a new voice and learns it on the device.
 
@@ -93,30 +79,11 @@ def demo(
         deltatrain demo --data fsdd --data-dir DIR --holdout theo --epochs 5
     """
     theta_x, theta_h = thetas(theta, theta_x, theta_h)
-    config = DemoConfig(
-        data=data,
-        data_dir=data_dir,
-        holdout=holdout,
-        model=model,
-        per_class=per_class,
-        epochs=epochs,
-        theta_x=theta_x,
-        theta_h=theta_h,
-        learning_rate=learning_rate,
-        clip=clip,
-        beta=beta,
-        cell=cell,
-        n_layers=n_layers,
-        n_hidden=n_hidden,
-        fit_epochs=fit_epochs,
-        seed=seed,
-        target=target,
-        out=out,
-    )
+    config = DemoConfig(theta_x=theta_x, theta_h=theta_h, **options)
     from deltatrain import report  # here, because matplotlib takes longer to load than --help should
 
     story = run(config, terminal)
-    path = report.write(story, out / "report.html")
+    path = report.write(story, config.out / "report.html")
     terminal.result(story.to_dict(path), lambda console: _show(console, story, path))
     if open_report:
         click.launch(str(path))

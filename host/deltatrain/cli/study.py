@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -57,43 +58,21 @@ def study() -> None:
 def personal(
     terminal: Terminal,
     data: str,
-    data_dir: Path | None,
     holdouts: tuple[str, ...],
     seeds: int,
-    per_class: int,
-    epochs: int,
     theta: float | None,
     theta_x: float | None,
     theta_h: float | None,
-    learning_rate: float | None,
-    clip: float | None,
-    beta: float,
-    cell: str | None,
-    n_layers: int | None,
-    n_hidden: int | None,
     jobs: int,
     out: Path,
+    **options: Any,  # each by the name of its field in DemoConfig
 ) -> None:
     """The main job for each held-out speaker and seed: errors before and after, op reduction, equality.
 
     Each run is `deltatrain demo` with that --holdout and --seed: built, emulated, every word compared.
     """
     theta_x, theta_h = thetas(theta, theta_x, theta_h)
-    config = DemoConfig(
-        data=data,
-        data_dir=data_dir,
-        per_class=per_class,
-        epochs=epochs,
-        theta_x=theta_x,
-        theta_h=theta_h,
-        learning_rate=learning_rate,
-        clip=clip,
-        beta=beta,
-        cell=cell,
-        n_layers=n_layers,
-        n_hidden=n_hidden,
-        out=out / Path(data).name,
-    )
+    config = DemoConfig(data=data, theta_x=theta_x, theta_h=theta_h, out=out / Path(data).name, **options)
     speakers = holdouts or speakers_of(config)
     terminal.say(f"{len(speakers)} speakers, {seeds} seeds; each finished run is kept in {config.out}.")
     with terminal.bar("runs") as progress:
