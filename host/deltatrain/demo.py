@@ -16,8 +16,8 @@ from deltatrain.datasets import Dataset
 from deltatrain.datasets.digits import HELD_OUT_VOICES
 from deltatrain.errors import InputError
 from deltatrain.fixed import FixedNetwork
+from deltatrain.folders import make_folder
 from deltatrain.model import FloatModel
-from deltatrain.model_file import make_folder
 from deltatrain.personal import CALIBRATION_ITEMS, KNOWN_TEST_ITEMS, personal, pretrained_on, pretraining_items
 from deltatrain.pretrain import Epoch, FitConfig, fit
 from deltatrain.pretrain import evaluate as evaluate_float

@@ -12,21 +12,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from deltatrain.errors import InputError, ModelError
+from deltatrain.errors import ModelError
 
 METADATA_KEY = "deltatrain"
 
 # What kinds of model there are, and the command that makes each.
 FLOAT, QUANTISED = "float", "quantised"
 MADE_BY = {FLOAT: "deltatrain fit", QUANTISED: "deltatrain quantize"}
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder for results, where it is missing; InputError when that cannot be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {folder} ({error.strerror}); name another one") from error
 
 
 def write(path: Path, kind: str, description: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> None:

@@ -14,7 +14,7 @@ from joblib import Parallel, delayed
 from deltatrain import datasets
 from deltatrain.datasets.digits import HELD_OUT_VOICES
 from deltatrain.demo import DemoConfig, run
-from deltatrain.model_file import make_folder
+from deltatrain.folders import make_folder
 from deltatrain.training import Progress
 
 Row = dict[str, Any]

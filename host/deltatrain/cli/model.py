@@ -24,8 +24,8 @@ from deltatrain.datasets import Dataset, index_split, pretrain_split
 from deltatrain.datasets.digits import HELD_OUT_VOICES, TEST_INDICES
 from deltatrain.demo import DEFAULT_THETA, epochs_shown
 from deltatrain.errors import InputError
+from deltatrain.folders import make_folder
 from deltatrain.model import FloatModel
-from deltatrain.model_file import make_folder
 from deltatrain.personal import CALIBRATION_ITEMS, pretraining_items
 from deltatrain.pretrain import FitConfig
 from deltatrain.pretrain import fit as pretrain

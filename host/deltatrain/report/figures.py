@@ -164,7 +164,10 @@ def running(story: Story) -> Drawing:
             f"{percent(means[-1]['error'])} over the last {min(curve.window, len(steps))}; "
             f"mean loss over the last ones {means[-1]['loss']:.2f} nats.",
         )
-    caption = "Batch 1: each utterance is classified, then trained on, and not kept."
+    caption = (
+        "Batch 1: each utterance is classified before it is trained on, and not kept. The curve depends on which "
+        "words come when; what was learned is told by the test utterances."
+    )
     if len(steps) > 1:
         half = len(steps) // 2
         caption += (

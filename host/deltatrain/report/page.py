@@ -250,7 +250,9 @@ def _settings(story: Story) -> list[Row]:
             f"{n_parameters:,} trained numbers, at most {model.max_steps} frames",
         ),
         Row("model", model.hash().hex()[:12], "first digits of its SHA-256"),
-        Row("pre-training", "in this run" if story.pretrained_here else "from a model file"),
+        Row(
+            "pre-training", "in this run" if story.pretrained_here else "before this run: the shipped or a given model"
+        ),
         Row(
             "θ of inputs",
             theta_x,
