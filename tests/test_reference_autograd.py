@@ -1,7 +1,7 @@
 """The float reference against an independent model differentiated by reverse-mode autograd.
 
-`test_reference.py` differentiates small networks entry by entry. Here the networks are larger, the model decides its own
-masks, and the derivatives come from a program that knows nothing of BPTT, thresholds or delta networks.
+`test_reference.py` differentiates small networks entry by entry. Here they are larger, the model decides its own masks,
+and the derivatives come from a program that knows nothing of BPTT, thresholds or delta networks.
 """
 
 from __future__ import annotations
