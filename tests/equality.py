@@ -24,7 +24,7 @@ from deltatrain.fixed import FixedNetwork, SampleResult
 from deltatrain.model import N_ACCUMULATORS, N_GATES
 from deltatrain.quant_model import QuantLayer, QuantModel
 from deltatrain.scale import Scale
-from deltatrain.training import Settings
+from deltatrain.training import Engine, Settings
 from deltatrain_core import CoreNetwork, StepResult
 from deltatrain_core._core import lib
 from deltatrain_core.build_core import DECLARING_HEADERS, declarations
@@ -123,7 +123,7 @@ def assert_same_step(
 
 
 def assert_same_words(
-    oracle: FixedNetwork, core: CoreNetwork, model: QuantModel, expected: SampleResult, result: StepResult
+    oracle: FixedNetwork, core: Engine, model: QuantModel, expected: SampleResult, result: StepResult
 ) -> int:
     """How many words of the outcomes and of all tensors agree. Names the tensor and the first words that differ."""
     for name in StepResult.__dataclass_fields__:

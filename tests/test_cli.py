@@ -182,8 +182,11 @@ def test_library_is_written(folder: Path, tmp_path: Path) -> None:
 
 
 def test_boards_are_listed() -> None:
-    targets = {board["target"] for board in run_json("boards")["boards"]}
-    assert "qemu:mps2-an386" in targets
+    known = {board["target"]: board for board in run_json("boards")["boards"]}
+    assert known["qemu:mps2-an386"]["packages"] == ["gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "qemu-system-arm"]
+    for board in known.values():
+        assert board["core"] and board["ram_bytes"] > 0 and board["flash_bytes"] > 0 and len(board["needs"]) == 2
+    assert all(target in run("boards").stdout for target in known)
 
 
 def test_every_command_explains_itself() -> None:

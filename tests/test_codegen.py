@@ -30,7 +30,7 @@ from deltatrain_codegen import (
     ram_needed,
 )
 from deltatrain_codegen.library import core_headers
-from deltatrain_codegen.memory import FIRMWARE_RAM, resized, ways_out
+from deltatrain_codegen.memory import firmware_ram, resized, ways_out
 
 GOLDEN = Path(__file__).parent / "golden"
 STRICT = ["-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
@@ -275,41 +275,55 @@ def test_library_into_a_folder_that_is_a_file_is_a_clear_error(tiny_model: Quant
 # -------------------
 
 
+@pytest.fixture(scope="module")
+def board() -> Board:
+    board = find_board("mps2-an386")
+    assert board is not None
+    return board
+
+
+def with_ram(board: Board, ram_bytes: int) -> Board:
+    """The board with another size of RAM."""
+    return replace(board, ram_bytes=ram_bytes)
+
+
 def test_purposes_add_up_to_the_arena(make_integer_model: MakeModel) -> None:
     plan = arena_plan(make_integer_model(16, 64, 64))
     assert sum(plan.regions.values()) == sum(plan.by_purpose().values()) == plan.total
     assert plan.by_purpose()["weights"] >= 2 * (16 + 64) * 256 + 4 * 256 + 2 * 3 * 64 + 4 * 3
 
 
-def test_a_model_that_fits_exactly_is_accepted_and_one_byte_less_refuses_it(tiny_model: QuantModel) -> None:
-    needed = ram_needed(tiny_model)
-    assert check_fits(tiny_model, "board", sum(needed.values())) == needed
-    with pytest.raises(BuildError, match=r"board has [\d,]+: 1 too many"):
-        check_fits(tiny_model, "board", sum(needed.values()) - 1)
+def test_a_model_that_fits_exactly_is_accepted_and_one_byte_less_refuses_it(
+    tiny_model: QuantModel, board: Board
+) -> None:
+    needed = ram_needed(tiny_model, board)
+    assert check_fits(tiny_model, with_ram(board, sum(needed.values()))) == needed
+    with pytest.raises(BuildError, match=r"mps2-an386 has [\d,]+: 1 too many"):
+        check_fits(tiny_model, with_ram(board, sum(needed.values()) - 1))
 
 
-def test_each_way_out_fits_and_a_little_more_does_not(make_integer_model: MakeModel) -> None:
+def test_each_way_out_fits_and_a_little_more_does_not(make_integer_model: MakeModel, board: Board) -> None:
     model = make_integer_model(16, 64, 64)
-    ram_bytes = sum(ram_needed(model).values()) - 20_000
-    ways = ways_out(model, ram_bytes)
+    ram_bytes = sum(ram_needed(model, board).values()) - 20_000
+    ways = ways_out(model, with_ram(board, ram_bytes))
     assert [set(way.sizes) for way in ways] == [{"max_steps", "n_hidden"}, {"n_hidden"}, {"max_steps"}]
     assert [way.kept for way in ways] == sorted((way.kept for way in ways), reverse=True)
     for way in ways:
         more = {name: size + 1 for name, size in way.sizes.items()}
-        assert sum(ram_needed(resized(model, **way.sizes)).values()) <= ram_bytes, str(way)
-        assert sum(ram_needed(resized(model, **more)).values()) > ram_bytes, str(way)
+        assert sum(ram_needed(resized(model, **way.sizes), board).values()) <= ram_bytes, str(way)
+        assert sum(ram_needed(resized(model, **more), board).values()) > ram_bytes, str(way)
 
 
-def test_fewer_inputs_are_offered_where_they_suffice(make_integer_model: MakeModel) -> None:
+def test_fewer_inputs_are_offered_where_they_suffice(make_integer_model: MakeModel, board: Board) -> None:
     model = make_integer_model(64, 4, 4)
-    ways = ways_out(model, sum(ram_needed(model).values()) - 200)
+    ways = ways_out(model, with_ram(board, sum(ram_needed(model, board).values()) - 200))
     assert any(set(way.sizes) == {"n_in"} for way in ways)
 
 
-def test_the_refusal_names_numbers_and_ways_out(make_integer_model: MakeModel) -> None:
+def test_the_refusal_names_numbers_and_ways_out(make_integer_model: MakeModel, board: Board) -> None:
     model = make_integer_model(16, 64, 64)
     with pytest.raises(BuildError) as refusal:
-        check_fits(model, "small-board", 96 * 1024)
+        check_fits(model, replace(board, name="small-board", ram_bytes=96 * 1024))
     message = str(refusal.value)
     assert "small-board has 98,304" in message
     for purpose in ("weights", "history", "events", "scratch", "stack", "link"):
@@ -317,9 +331,9 @@ def test_the_refusal_names_numbers_and_ways_out(make_integer_model: MakeModel) -
     assert re.search(r"at most \d+ steps in a sample", message)
 
 
-def test_where_nothing_smaller_fits_a_larger_board_is_advised(tiny_model: QuantModel) -> None:
+def test_where_nothing_smaller_fits_a_larger_board_is_advised(tiny_model: QuantModel, board: Board) -> None:
     with pytest.raises(BuildError, match="choose a board with more RAM"):
-        check_fits(tiny_model, "board", sum(FIRMWARE_RAM.values()))
+        check_fits(tiny_model, with_ram(board, sum(firmware_ram(board).values())))
 
 
 def test_measuring_what_is_no_firmware_is_a_clear_error(tmp_path: Path) -> None:
@@ -332,13 +346,6 @@ def test_measuring_what_is_no_firmware_is_a_clear_error(tmp_path: Path) -> None:
 
 # The firmware
 # ------------
-
-
-@pytest.fixture(scope="module")
-def board() -> Board:
-    board = find_board("mps2-an386")
-    assert board is not None
-    return board
 
 
 def test_firmware_is_built_and_measured(make_integer_model: MakeModel, board: Board, tmp_path: Path) -> None:
@@ -369,7 +376,7 @@ def test_what_is_reserved_before_the_build_is_enough_and_close(
 ) -> None:
     need(board.compiler)
     result = export(tiny_model, board, tmp_path)
-    for purpose, reserved in FIRMWARE_RAM.items():
+    for purpose, reserved in firmware_ram(board).items():
         assert 0 <= reserved - result.ram[purpose] <= 512, f"{purpose}: {reserved} for {result.ram[purpose]}"
 
 
@@ -387,7 +394,7 @@ def test_the_same_model_gives_the_same_firmware_in_any_folder(
 def test_a_model_too_large_is_refused_before_anything_is_written(
     tiny_model: QuantModel, board: Board, tmp_path: Path
 ) -> None:
-    small = replace(board, ram_bytes=sum(ram_needed(tiny_model).values()) - 100)
+    small = with_ram(board, sum(ram_needed(tiny_model, board).values()) - 100)
     with pytest.raises(BuildError, match=r"mps2-an386 has [\d,]+: 100 too many"):
         export(tiny_model, small, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -19,8 +19,6 @@ import numpy as np
 import pytest
 from equality import words_of
 
-import deltatrain_core
-import deltatrain_firmware
 from deltatrain.errors import DeviceError, InputError
 from deltatrain.link import Device
 from deltatrain.quant_model import QuantModel
@@ -38,7 +36,7 @@ from deltatrain.targets import (
 from deltatrain.targets.process import started_at
 from deltatrain.targets.state import state_dir
 from deltatrain.training import Settings
-from deltatrain_codegen.build import export
+from deltatrain_codegen.build import compile_flags, export, firmware_sources, link_flags
 from deltatrain_codegen.elf import measure
 from deltatrain_core import CoreNetwork, StepResult
 
@@ -229,32 +227,17 @@ def _build_variant(board: Board, model: QuantModel, folder: Path, main: str) -> 
     whole = export(model, board, folder)
     extra = folder / "before_main.c"
     extra.write_text('#include "dt_board.h"\nint __real_main(void);\nint __wrap_main(void);\n' + main)
-    sources = [
-        *deltatrain_core.sources(),
-        *deltatrain_firmware.sources(),
-        *(board.folder / name for name in board.sources),
-        folder / "dt_model.c",
-        extra,
-    ]
-    includes = [
-        deltatrain_core.include_dir(),
-        deltatrain_firmware.include_dir(),
-        deltatrain_firmware.root() / "src",
-        board.folder,
-        folder,
-    ]
+    sources = [*firmware_sources(board), folder / "dt_model.c", extra]
     elf = whole.elf.with_name("variant.elf")
-    subprocess.run(
-        [
-            board.compiler,
-            *board.arch_flags,
-            *("-std=gnu11", "-O1", "-nostdlib", "-Wl,--wrap=main", f"-T{board.folder / board.linker_script}"),
-            *(f"-I{path}" for path in includes),
-            *map(str, sources),
-            *("-lgcc", "-o", str(elf)),
-        ],
-        check=True,
-    )
+    command = [
+        board.compiler,
+        "-std=gnu11",
+        "-O1",
+        *compile_flags(board, folder),
+        "-Wl,--wrap=main",
+        *link_flags(board),
+    ]
+    subprocess.run([*command, *map(str, sources), "-lgcc", "-o", str(elf)], check=True)
     return elf
 
 
@@ -529,8 +512,8 @@ def test_every_board_is_described_wholly() -> None:
     for board in boards():
         assert board.title and board.core and board.needs
         assert board.flash_bytes > 0 and board.ram_bytes > 0 and board.counter_hz > 0
-        for name in (*board.sources, board.linker_script):
-            assert (board.folder / name).is_file(), name
+        for path in (*board.sources, board.linker_script):
+            assert path.is_file(), path
         assert parse_target(board.target).board == board
         assert len(board.name) < 32  # fits the hello
 

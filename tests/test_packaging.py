@@ -108,7 +108,7 @@ print(json.dumps({
     "files": [m.__file__ for m in (deltatrain, deltatrain_codegen, deltatrain_core, deltatrain_firmware)],
     "sources": len(deltatrain_core.sources()) + len(deltatrain_firmware.sources()),
     "header": (deltatrain_core.include_dir() / "drnn.h").is_file(),
-    "boards": {b.name: all((b.folder / f).is_file() for f in (*b.sources, b.linker_script)) for b in boards()},
+    "boards": {b.name: all(f.is_file() for f in (*b.sources, b.linker_script)) for b in boards()},
 }))
 """
     outcome = installed.run("python", "-c", program)

@@ -21,8 +21,6 @@ from deltatrain_codegen.memory import check_fits
 from deltatrain_codegen.plan import arena_plan
 
 ELF = "firmware.elf"
-# Debian's packages that bring a cross-compiler with its headers.
-COMPILER_PACKAGES = {"arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi"}
 
 # -O3 takes 6 % fewer instructions for a training step than -O2, and 5 % more flash.
 COMPILE_FLAGS = (
@@ -76,7 +74,7 @@ def export(model: QuantModel, board: Board, out_dir: Path, progress: Progress | 
         If the C core does not support the model.
     """
     tell = progress or (lambda _: None)
-    check_fits(model, board.name, board.ram_bytes)
+    check_fits(model, board)
     compiler = _find_compiler(board)
     tell(f"generating C for {board.name}")
     texts = generate(model)
@@ -106,36 +104,64 @@ def export(model: QuantModel, board: Board, out_dir: Path, progress: Progress | 
 def _find_compiler(board: Board) -> str:
     compiler = shutil.which(board.compiler)
     if compiler is None:
-        packages = COMPILER_PACKAGES.get(board.compiler, board.compiler)
         raise BuildError(
-            f"there is no {board.compiler}, which builds for {board.name}; install it: sudo apt-get install {packages}"
+            f"there is no {board.compiler}, which builds for {board.name}; "
+            f"install it: sudo apt-get install {' '.join(board.compiler_apt)}"
         )
     return compiler
 
 
-def _build(compiler: str, board: Board, out_dir: Path, elf: Path, tell: Progress) -> None:
-    sources = [
-        *deltatrain_core.sources(),
-        *deltatrain_firmware.sources(),
-        *(board.folder / name for name in board.sources),
-        out_dir / SOURCE,
-    ]
+def firmware_sources(board: Board) -> list[Path]:
+    """The C files of a board's firmware, those of the model aside."""
+    return [*deltatrain_core.sources(), *deltatrain_firmware.sources(), *board.sources]
+
+
+def compile_flags(board: Board, out_dir: Path) -> list[str]:
+    """What compiling for a board takes, warnings and optimisation aside; `out_dir` holds the generated header."""
     includes = [
         deltatrain_core.include_dir(),
         deltatrain_firmware.include_dir(),
         deltatrain_firmware.root() / "src",
-        board.folder,
+        deltatrain_firmware.root() / "boards" / "common",
         out_dir,
     ]
+    return [
+        *board.arch_flags,
+        f'-DDT_BOARD_NAME="{board.name}"',
+        f"-DDT_COUNTER_HZ={board.counter_hz}u",
+        f"-DDT_MAX_PAYLOAD={board.max_payload}",
+        *(f"-D{name}={value:#x}u" for name, value in board.defines),
+        *(f"-I{include}" for include in includes),
+    ]
+
+
+def link_flags(board: Board) -> list[str]:
+    """What linking for a board takes: its memory, and where everything lies in it."""
+    places = {
+        "dt_flash_origin": board.flash_origin,
+        "dt_flash_bytes": board.flash_bytes,
+        "dt_ram_origin": board.ram_origin,
+        "dt_ram_bytes": board.ram_bytes,
+        "dt_stack_bytes": board.stack_bytes,
+    }
+    return [
+        *board.arch_flags,
+        *LINK_FLAGS,
+        *(f"-Wl,--defsym={name}={value:#x}" for name, value in places.items()),
+        f"-T{board.linker_script}",
+    ]
+
+
+def _build(compiler: str, board: Board, out_dir: Path, elf: Path, tell: Progress) -> None:
+    sources = [*firmware_sources(board), out_dir / SOURCE]
     tell(f"compiling {len(sources)} files for {board.core}")
     with tempfile.TemporaryDirectory(prefix="deltatrain-") as folder:
         objects = [Path(folder) / f"{index:02d}_{source.stem}.o" for index, source in enumerate(sources)]
         commands = [
             [
                 compiler,
-                *board.arch_flags,
                 *COMPILE_FLAGS,
-                *(f"-I{include}" for include in includes),
+                *compile_flags(board, out_dir),
                 # Whatever names a file names it without the folders of this machine.
                 f"-ffile-prefix-map={source.parent}=.",
                 "-c",
@@ -148,19 +174,7 @@ def _build(compiler: str, board: Board, out_dir: Path, elf: Path, tell: Progress
         with ThreadPoolExecutor(N_PROCESSES) as pool:
             list(pool.map(_run, commands))
         tell("linking")
-        script = board.folder / board.linker_script
-        _run(
-            [
-                compiler,
-                *board.arch_flags,
-                *LINK_FLAGS,
-                f"-T{script}",
-                *map(str, objects),
-                "-lgcc",
-                "-o",
-                str(elf),
-            ]
-        )
+        _run([compiler, *link_flags(board), *map(str, objects), "-lgcc", "-o", str(elf)])
 
 
 def _run(command: Sequence[str]) -> None:

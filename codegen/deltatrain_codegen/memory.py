@@ -9,12 +9,13 @@ import numpy as np
 
 from deltatrain.errors import BuildError, ModelError
 from deltatrain.quant_model import QuantModel
+from deltatrain.targets import Board
 from deltatrain_codegen.plan import arena_plan
 
-# What the firmware takes beside the arena, bytes: the stack that its linker scripts reserve, the buffers of
-# the link with the server's state, and all else. No smaller than what a build then measures, as tests check.
-FIRMWARE_RAM = {"stack": 4096, "link": 4864, "other": 128}
-
+# What the firmware takes beside arena, stack and the link's two payloads, bytes: the rest of the link with the server's
+# state, and all else. No smaller than what a build then measures, as tests check.
+LINK_STATE_BYTES = 640
+OTHER_BYTES = 128
 
 # What may be made smaller, by the names of `resized`, and in words.
 DIMENSIONS = {"max_steps": "steps in a sample", "n_hidden": "hidden units", "n_in": "inputs"}
@@ -34,24 +35,30 @@ class WayOut:
         return "at most " + " and ".join(f"{size} {DIMENSIONS[name]}" for name, size in self.sizes.items())
 
 
-def ram_needed(model: QuantModel) -> dict[str, int]:
-    """Bytes of RAM by purpose that the firmware will take at most: the arena's exactly, and FIRMWARE_RAM.
+def firmware_ram(board: Board) -> dict[str, int]:
+    """Bytes of RAM by purpose that the firmware takes at most on a board, the arena aside."""
+    return {
+        "stack": board.stack_bytes,
+        "link": 2 * board.max_payload + LINK_STATE_BYTES,
+        "other": OTHER_BYTES,
+    }
+
+
+def ram_needed(model: QuantModel, board: Board) -> dict[str, int]:
+    """Bytes of RAM by purpose that the firmware will take at most: the arena's exactly, and `firmware_ram`.
 
     ModelError if the C core does not support the model.
     """
-    return arena_plan(model).by_purpose() | FIRMWARE_RAM
+    return arena_plan(model).by_purpose() | firmware_ram(board)
 
 
-def check_fits(model: QuantModel, board_name: str, ram_bytes: int) -> dict[str, int]:
+def check_fits(model: QuantModel, board: Board) -> dict[str, int]:
     """Return `ram_needed`, or refuse a model that needs more than a board has.
 
     Parameters
     ----------
     model : QuantModel
-    board_name : str
-        For the message.
-    ram_bytes : int
-        The board's RAM.
+    board : Board
 
     Raises
     ------
@@ -61,25 +68,25 @@ def check_fits(model: QuantModel, board_name: str, ram_bytes: int) -> dict[str, 
     ModelError
         If the C core does not support the model.
     """
-    needed = ram_needed(model)
-    total = sum(needed.values())
+    needed = ram_needed(model, board)
+    total, ram_bytes = sum(needed.values()), board.ram_bytes
     if total <= ram_bytes:
         return needed
     purposes = ", ".join(f"{name} {size:,}" for name, size in needed.items())
-    ways = ways_out(model, ram_bytes)
+    ways = ways_out(model, board)
     advice = (
         "What would make it fit: " + "; or ".join(map(str, ways))
         if ways
         else "No smaller size of this network fits; choose a board with more RAM (`deltatrain boards`)"
     )
     raise BuildError(
-        f"the model needs {total:,} bytes of RAM, {board_name} has {ram_bytes:,}: "
+        f"the model needs {total:,} bytes of RAM, {board.name} has {ram_bytes:,}: "
         f"{total - ram_bytes:,} too many ({purposes}). {advice}."
     )
 
 
-def ways_out(model: QuantModel, ram_bytes: int) -> list[WayOut]:
-    """Changes that make the model fit in `ram_bytes`, at most three, those that take the least first."""
+def ways_out(model: QuantModel, board: Board) -> list[WayOut]:
+    """Changes that make the model fit a board's RAM, at most three, those that take the least first."""
     now = {
         "max_steps": model.max_steps,
         "n_hidden": max(layer.n_hidden for layer in model.layers),
@@ -90,7 +97,7 @@ def ways_out(model: QuantModel, ram_bytes: int) -> list[WayOut]:
         # Of several dimensions the largest sets the grain, so that none of a lone one's sizes is passed over.
         grain = max(now[name] for name in names)
         sizes = [{name: now[name] * part // grain for name in names} for part in range(grain)]
-        fitting = bisect_left(sizes, True, key=lambda trial: not _fits(model, trial, ram_bytes)) - 1
+        fitting = bisect_left(sizes, True, key=lambda trial: not _fits(model, trial, board)) - 1
         if fitting > 0 and all(sizes[fitting].values()):
             ways.append(WayOut(sizes[fitting], fitting / grain))
     return sorted(ways, key=lambda way: -way.kept)[:N_WAYS]
@@ -123,11 +130,11 @@ def resized(
     )
 
 
-def _fits(model: QuantModel, sizes: dict[str, int], ram_bytes: int) -> bool:
+def _fits(model: QuantModel, sizes: dict[str, int], board: Board) -> bool:
     """Whether the model fits with these sizes; none of something does, so that the search has an end."""
     if not all(sizes.values()):
         return True
     try:
-        return sum(ram_needed(resized(model, **sizes)).values()) <= ram_bytes
+        return sum(ram_needed(resized(model, **sizes), board).values()) <= board.ram_bytes
     except ModelError:
         return False

@@ -18,7 +18,10 @@ from deltatrain.targets import boards as known_boards
 @click.command()
 @json_option
 def boards(terminal: Terminal) -> None:
-    """The targets, and what each needs."""
+    """The boards: core, memory, and the Debian packages that building for each and emulating it take.
+
+    Everything about a board stands in its folder; docs/ADDING_A_BOARD.md tells how to add one.
+    """
     known = known_boards()
     values = {"boards": [_described(board) for board in known]}
 
@@ -26,15 +29,14 @@ def boards(terminal: Terminal) -> None:
         rows = [
             (
                 board.target,
-                board.title,
                 board.core,
                 f"{board.ram_bytes // 1024} KiB",
                 f"{board.flash_bytes // 1024} KiB",
-                ", ".join(board.needs),
+                " ".join(board.packages),
             )
             for board in known
         ]
-        console.print(table(("target", "board", "core", "RAM", "flash", "needs"), rows))
+        console.print(table(("target", "core", "RAM", "flash", "Debian packages"), rows))
         console.print("A serial port with the firmware on it is a target too: /dev/ttyACM0, socket://HOST:PORT, …")
 
     terminal.result(values, show)
@@ -48,6 +50,7 @@ def _described(board: Board) -> dict[str, object]:
         "ram_bytes": board.ram_bytes,
         "flash_bytes": board.flash_bytes,
         "needs": list(board.needs),
+        "packages": list(board.packages),
     }
 
 

@@ -34,14 +34,24 @@ class Board:
     name, title, core : str
         As users write it, in words, and the processor, e.g. `Cortex-M4F`.
     folder : Path
-        Holds what follows.
-    sources : tuple of str
-        C files beside those that every board shares, relative to `folder`.
-    linker_script : str
-        Relative to `folder`.
+        Holds the description; what it names by file is relative to it.
+    compiler : str
+        The program, e.g. `arm-none-eabi-gcc`; `compiler_apt` are the Debian packages that bring it.
+    arch_flags : tuple of str
+        What the compiler needs to know of the processor.
+    sources : tuple of Path
+        C files beside those that every board shares.
+    linker_script : Path
     elf_machine : str
         `e_machine` of its ELF files, e.g. `EM_ARM`.
-    flash_bytes, ram_bytes : int
+    flash_origin, flash_bytes, ram_origin, ram_bytes : int
+        Memory that the linker fills.
+    stack_bytes : int
+        RAM that is reserved for the stack.
+    max_payload : int
+        Longest payload of the link, bytes: DT_MAX_PAYLOAD of its firmware.
+    defines : tuple of (str, int)
+        Numbers that its C files use: addresses, interrupts, clocks.
     counter_hz : int
         Ticks per second of the counter that the firmware measures with.
     ticks_per_instruction : (int, int) or None
@@ -54,12 +64,18 @@ class Board:
     core: str
     folder: Path
     compiler: str
+    compiler_apt: tuple[str, ...]
     arch_flags: tuple[str, ...]
-    sources: tuple[str, ...]
-    linker_script: str
+    sources: tuple[Path, ...]
+    linker_script: Path
     elf_machine: str
+    flash_origin: int
     flash_bytes: int
+    ram_origin: int
     ram_bytes: int
+    stack_bytes: int
+    max_payload: int
+    defines: tuple[tuple[str, int], ...]
     counter_hz: int
     ticks_per_instruction: tuple[int, int] | None
     emulator: EmulatorSpec | None
@@ -74,33 +90,48 @@ class Board:
         """Programs that building for it and running it take."""
         return (self.compiler,) if self.emulator is None else (self.compiler, self.emulator.program)
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Debian's packages that bring them."""
+        return self.compiler_apt if self.emulator is None else (*self.compiler_apt, self.emulator.apt)
+
     @staticmethod
     def load(folder: Path) -> Board:
         """Read a board's folder."""
-        text = tomllib.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        counter = text["counter"]
+        text = _description(folder / DESCRIPTION)
+        compiler, counter = text["compiler"], text["counter"]
         ratio = counter.get("ticks_per_instruction")
         return Board(
-            **{
-                key: text[key]
-                for key in (
-                    "name",
-                    "title",
-                    "core",
-                    "compiler",
-                    "linker_script",
-                    "elf_machine",
-                    "flash_bytes",
-                    "ram_bytes",
-                )
-            },
+            **{key: text[key] for key in ("name", "title", "core", "elf_machine", "stack_bytes", "max_payload")},
             folder=folder,
-            arch_flags=tuple(text["arch_flags"]),
-            sources=tuple(text["sources"]),
+            compiler=compiler["program"],
+            compiler_apt=tuple(compiler["apt"]),
+            arch_flags=tuple(compiler["flags"]),
+            sources=tuple((folder / name).resolve() for name in text["sources"]),
+            linker_script=(folder / text["linker_script"]).resolve(),
+            flash_origin=text["flash"]["origin"],
+            flash_bytes=text["flash"]["bytes"],
+            ram_origin=text["ram"]["origin"],
+            ram_bytes=text["ram"]["bytes"],
+            defines=tuple(text["defines"].items()),
             counter_hz=counter["hz"],
             ticks_per_instruction=None if ratio is None else (int(ratio[0]), int(ratio[1])),
             emulator=_emulator(text.get("emulator")),
         )
+
+
+def _description(path: Path) -> dict[str, Any]:
+    """A board's description; where it names a `base`, that of its family with what it says itself put over it."""
+    text = tomllib.loads(path.read_text(encoding="utf-8"))
+    base = text.pop("base", None)
+    return text if base is None else _merged(_description(path.parent / base), text)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    return base | {
+        key: _merged(base[key], value) if isinstance(value, dict) and key in base else value
+        for key, value in over.items()
+    }
 
 
 def _emulator(table: dict[str, Any] | None) -> EmulatorSpec | None:
