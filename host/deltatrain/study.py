@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from deltatrain import datasets
 from deltatrain.datasets.digits import HELD_OUT_VOICES
 from deltatrain.demo import DemoConfig, run
-from deltatrain.folders import make_folder
+from deltatrain.shards import Outcome, Row, Shard, run_shards
 from deltatrain.training import Progress
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -97,17 +93,13 @@ def personal_study(
     list of dict
         `Story.to_dict` of each run, by speaker and seed.
     """
-    make_folder(config.out)
-    todo = [replace(config, holdout=speaker, seed=seed) for speaker in speakers for seed in seeds]
-    rows: dict[tuple[str, int], Row] = {}
-    finished = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(_kept)(one) for one in todo)
-    for done, row in enumerate(finished, 1):
-        rows[row["speaker"], row["seed"]] = row
-        if progress is not None:
-            progress(
-                done, len(todo), {"last": f"{row['speaker']} {row['error_before']:.3f} → {row['error_after']:.3f}"}
-            )
-    return [rows[speaker, seed] for speaker in speakers for seed in seeds]
+    runs = [replace(config, holdout=speaker, seed=seed) for speaker in speakers for seed in seeds]
+    shards = [_shard(one) for one in runs]
+
+    def beside(row: Row) -> dict[str, Any]:
+        return {"last": f"{row['speaker']} {row['error_before']:.3f} → {row['error_after']:.3f}"}
+
+    return run_shards(shards, config.out, jobs=jobs, progress=progress, beside=beside)
 
 
 class _Silent:
@@ -122,17 +114,12 @@ class _Silent:
         yield lambda done, total, beside: None
 
 
-def _kept(config: DemoConfig) -> Row:
-    """The result of a run, from its file where it was made with these settings, else computed and kept."""
-    folder = config.out / f"{config.holdout}-{config.seed}".replace("/", "_")
-    path = folder.with_suffix(".json")
-    settings = {name: str(value) for name, value in asdict(config).items() if name != "out"}
-    if path.exists():
-        kept = json.loads(path.read_text())
-        if kept["settings"] == settings:
-            return dict(kept["row"])
-    row = run(replace(config, out=folder), _Silent()).to_dict(None)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"settings": settings, "row": row}, indent=1))
-    partial.replace(path)
-    return row
+def _shard(config: DemoConfig) -> Shard:
+    """One run of the main job, in a folder of its own."""
+    name = f"{config.holdout}-{config.seed}".replace("/", "_")
+    settings = {key: str(value) for key, value in asdict(config).items() if key != "out"}
+    return Shard(name, settings, _run, (replace(config, out=config.out / name),))
+
+
+def _run(config: DemoConfig) -> Outcome:
+    return Outcome(run(config, _Silent()).to_dict(None))
