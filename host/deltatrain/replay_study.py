@@ -1,0 +1,183 @@
+"""What stored exemplars buy: errors of new and old speakers against their bytes, over speakers, seeds and orders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deltatrain import datasets
+from deltatrain.datasets import Dataset, index_split, pretrain_split
+from deltatrain.datasets.digits import HELD_OUT_VOICES, TEST_INDICES
+from deltatrain.datasets.fsdd import OFFICIAL_TEST_INDICES
+from deltatrain.exemplars import ENTRY_BYTES, VALUE_SHIFT, coarse, decode, draw, encode
+from deltatrain.model import FloatModel
+from deltatrain.personal import CALIBRATION_ITEMS, personal, spread
+from deltatrain.pretrain import FitConfig, fit
+from deltatrain.quantize import quantize
+from deltatrain.replay import balanced_order, due
+from deltatrain.training import Sample, Settings, evaluate, samples_of
+from deltatrain_core import CoreNetwork
+
+Row = dict[str, Any]
+IntArray = NDArray[np.int64]
+
+KIB = 1024
+# Every value in 16 bits, every value in 8, and in 8 those alone that reached the threshold: what the device keeps.
+FORMATS = ("int16", "int8", "events")
+VALIDATION_FRACTION = 0.1
+
+
+@dataclass(frozen=True)
+class ReplayStudy:
+    """What is tried.
+
+    Attributes
+    ----------
+    budgets : tuple of int
+        Of the store, KiB.
+    rates : tuple of float
+        Exemplars trained after each new utterance; the formats that the device has not are tried at `format_rate`.
+    passes : tuple of int
+        Over the new speaker's utterances.
+    per_class : int
+        New utterances of each class.
+    """
+
+    data: str = "fsdd"
+    data_dir: Path | None = None
+    budgets: tuple[int, ...] = (4, 8, 16, 32, 64)
+    rates: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
+    passes: tuple[int, ...] = (1, 4)
+    format_rate: float = 1.0
+    per_class: int = 5
+    fit_epochs: int = FitConfig.epochs
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """One speaker met once by one pre-trained model; `order` draws utterances, exemplars and all that is random."""
+
+    speaker: str
+    seed: int
+    order: int
+
+
+def split(data: Dataset, speaker: str) -> tuple[IntArray, IntArray]:
+    """Recordings of the old speakers: those that pre-train a model (and may be kept), and those that test it."""
+    if data.name == "digits":
+        return index_split(data, TEST_INDICES, {speaker, *HELD_OUT_VOICES})
+    if data.name == "fsdd":
+        return index_split(data, OFFICIAL_TEST_INDICES, {speaker})
+    return pretrain_split(data, {speaker}, VALIDATION_FRACTION, 0)
+
+
+def pretrained(study: ReplayStudy, data: Dataset, meeting: Meeting, folder: Path) -> FloatModel:
+    """The model that has not heard a speaker, from its file where there is one."""
+    who = "known" if data.name == "digits" and meeting.speaker in HELD_OUT_VOICES else meeting.speaker
+    name = f"{Path(study.data).name}-{who}-{meeting.seed}-{study.fit_epochs}".replace("/", "_")
+    path = folder / f"{name}.safetensors"
+    if path.exists():
+        return FloatModel.load(path)
+    known, _ = split(data, meeting.speaker)
+    model = fit(data.select(known), FitConfig(seed=meeting.seed, epochs=study.fit_epochs)).model
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{meeting.speaker.replace('/', '_')}-{meeting.order}")
+    model.save(partial)
+    partial.replace(path)
+    return model
+
+
+def coded(sample: Sample, form: str, theta_x: int) -> tuple[Sample, int]:
+    """A sample as decoded from a format, and its bytes there."""
+    if form == "int16":
+        return sample, 2 * sample.frames.size + ENTRY_BYTES
+    if form == "int8":
+        frames = (coarse(sample.frames) << VALUE_SHIFT).astype(np.int16)
+        return replace(sample, frames=frames), sample.frames.size + ENTRY_BYTES
+    events = encode(sample.frames, theta_x)
+    n_steps, n_in = sample.frames.shape
+    frames = decode(np.frombuffer(events, np.uint8), n_steps, n_in)
+    return replace(sample, frames=frames), len(events) + ENTRY_BYTES
+
+
+def stored(samples: Sequence[Sample], form: str, n_bytes: int, theta_x: int) -> tuple[list[Sample], int]:
+    """As many samples, in their order, as a budget holds in a format: as decoded, and the bytes that they take."""
+    kept: list[Sample] = []
+    used = 0
+    for sample in samples:
+        decoded, size = coded(sample, form, theta_x)
+        if used + size > n_bytes:
+            break
+        used += size
+        kept.append(decoded)
+    return kept, used
+
+
+def meet(meeting: Meeting, study: ReplayStudy, models: Path) -> list[Row]:
+    """A row for each number of passes without replay, 0 among them, and for each budget, format and rate with it."""
+    data = datasets.load(study.data, study.data_dir)
+    known, known_test = split(data, meeting.speaker)
+    float_model = pretrained(study, data, meeting, models)
+    model, _ = quantize(float_model, [data.features[i] for i in spread(known, CALIBRATION_ITEMS)])
+    seed = 1000 * meeting.seed + meeting.order
+    core, settings = CoreNetwork(model), Settings.of(model, seed=seed)
+    old_test = samples_of(model, data, known_test).items
+    candidates = samples_of(model, data, balanced_order(data, known, seed)).items
+    stores = {
+        (form, budget): stored(candidates, form, budget * KIB, model.layers[0].theta_x)
+        for form in FORMATS
+        for budget in study.budgets
+    }
+    tried = [("none", 0, 0.0)] + [
+        (form, budget, rate)
+        for form in FORMATS
+        for budget in study.budgets
+        for rate in (study.rates if form == FORMATS[-1] else (study.format_rate,))
+    ]
+    rows: list[Row] = []
+    for passes in (0, *study.passes):
+        items = personal(data, meeting.speaker, per_class=study.per_class, epochs=max(passes, 1), seed=seed)
+        new = samples_of(model, data, items.train).items if passes else ()
+        new_test = samples_of(model, data, items.test).items
+        for form, budget, rate in tried if passes else tried[:1]:
+            exemplars, used = stores.get((form, budget), ([], 0))
+            train_with_replay(core, settings, new, exemplars, rate)
+            rows.append(
+                {
+                    "speaker": meeting.speaker,
+                    "seed": meeting.seed,
+                    "order": meeting.order,
+                    "passes": passes,
+                    "format": form,
+                    "budget_kib": budget,
+                    "rate": rate,
+                    "exemplars": len(exemplars),
+                    "bytes": used,
+                    "error": evaluate(core, new_test, model.n_classes).error,
+                    "known_error": evaluate(core, old_test, model.n_classes).error,
+                }
+            )
+    return rows
+
+
+def train_with_replay(
+    core: CoreNetwork, settings: Settings, new: Sequence[Sample], exemplars: Sequence[Sample], rate: float
+) -> None:
+    """From the model's weights: each new sample, then exemplars as they are due."""
+    core.reset_weights()
+    settings.apply(core)
+    step = 0
+    for done, sample in enumerate(new, 1):
+        turn = [sample]
+        for _ in range(due(done, rate) if exemplars else 0):
+            turn.append(exemplars[draw(settings.seed, step + len(turn), len(exemplars))])
+        for one in turn:
+            core.begin()
+            core.push(one.frames, want_hidden=False)
+            core.train(one.label)
+        step += len(turn)
