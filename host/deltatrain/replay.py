@@ -61,6 +61,16 @@ def choose(model: QuantModel, dataset: Dataset, items: Sequence[int] | IntArray,
     return store(model.n_in, chosen)
 
 
+MAX_RATE = 16
+
+
+def check_replay_rate(rate: float) -> float:
+    """The rate, or InputError when it is out of range."""
+    if not 0 <= rate <= MAX_RATE:
+        raise InputError(f"the replay rate is {rate}; it must lie between 0 and {MAX_RATE}")
+    return rate
+
+
 def due(done: int, rate: float) -> int:
     """How many exemplars are trained after the `done`-th new utterance, so that after n it was ⌊n · rate⌋ in all."""
     exact = Fraction(str(rate))

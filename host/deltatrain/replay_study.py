@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +19,10 @@ from deltatrain.personal import CALIBRATION_ITEMS, personal, spread
 from deltatrain.pretrain import FitConfig, fit
 from deltatrain.quantize import quantize
 from deltatrain.replay import balanced_order, due
-from deltatrain.training import Sample, Settings, evaluate, samples_of
+from deltatrain.shards import Outcome, Row, Shard, run_shards
+from deltatrain.training import Progress, Sample, Settings, evaluate, samples_of
 from deltatrain_core import CoreNetwork
 
-Row = dict[str, Any]
 IntArray = NDArray[np.int64]
 
 KIB = 1024
@@ -76,20 +75,19 @@ def split(data: Dataset, speaker: str) -> tuple[IntArray, IntArray]:
     return pretrain_split(data, {speaker}, VALIDATION_FRACTION, 0)
 
 
-def pretrained(study: ReplayStudy, data: Dataset, meeting: Meeting, folder: Path) -> FloatModel:
-    """The model that has not heard a speaker, from its file where there is one."""
+def pretrained(study: ReplayStudy, data: Dataset, meeting: Meeting) -> Shard:
+    """The part of the study that pre-trains the model of a meeting; all held-out voices of digits meet the same one."""
     who = "known" if data.name == "digits" and meeting.speaker in HELD_OUT_VOICES else meeting.speaker
-    name = f"{Path(study.data).name}-{who}-{meeting.seed}-{study.fit_epochs}".replace("/", "_")
-    path = folder / f"{name}.safetensors"
-    if path.exists():
-        return FloatModel.load(path)
     known, _ = split(data, meeting.speaker)
-    model = fit(data.select(known), FitConfig(seed=meeting.seed, epochs=study.fit_epochs)).model
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{meeting.speaker.replace('/', '_')}-{meeting.order}")
-    model.save(partial)
-    partial.replace(path)
-    return model
+    config = FitConfig(seed=meeting.seed, epochs=study.fit_epochs)
+    settings = {"data": study.data, "items": len(known), "fit": asdict(config)}
+    return Shard(f"model-{who}-{meeting.seed}", settings, pretrain, (data, known, config))
+
+
+def pretrain(data: Dataset, items: IntArray, config: FitConfig) -> Outcome:
+    """A model of some recordings of a data set."""
+    model = fit(data.select(items), config).model
+    return Outcome({"error": model.provenance["error"]}, model)
 
 
 def coded(sample: Sample, form: str, theta_x: int) -> tuple[Sample, int]:
@@ -118,11 +116,9 @@ def stored(samples: Sequence[Sample], form: str, n_bytes: int, theta_x: int) -> 
     return kept, used
 
 
-def meet(meeting: Meeting, study: ReplayStudy, models: Path) -> list[Row]:
+def meet(meeting: Meeting, study: ReplayStudy, data: Dataset, float_model: FloatModel) -> list[Row]:
     """A row for each number of passes without replay, 0 among them, and for each budget, format and rate with it."""
-    data = datasets.load(study.data, study.data_dir)
     known, known_test = split(data, meeting.speaker)
-    float_model = pretrained(study, data, meeting, models)
     model, _ = quantize(float_model, [data.features[i] for i in spread(known, CALIBRATION_ITEMS)])
     seed = 1000 * meeting.seed + meeting.order
     core, settings = CoreNetwork(model), Settings.of(model, seed=seed)
@@ -181,3 +177,33 @@ def train_with_replay(
             core.push(one.frames, want_hidden=False)
             core.train(one.label)
         step += len(turn)
+
+
+def meeting_part(meeting: Meeting, study: ReplayStudy, data: Dataset, model: FloatModel) -> Outcome:
+    """`meet` as a part of a study."""
+    return Outcome({"rows": meet(meeting, study, data, model)})
+
+
+def run_study(
+    study: ReplayStudy,
+    speakers: Sequence[str],
+    seeds: int,
+    orders: int,
+    folder: Path,
+    *,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> list[Row]:
+    """The rows of every speaker met by `seeds` models in `orders` orders each; finished parts are kept in `folder`."""
+    data = datasets.load(study.data, study.data_dir)
+    meetings = [Meeting(name, seed, order) for order in range(orders) for seed in range(seeds) for name in speakers]
+    fits = {part.name: part for part in (pretrained(study, data, meeting) for meeting in meetings)}
+    run_shards(list(fits.values()), folder, jobs=jobs, shared=(data,), progress=progress)
+    parts = []
+    for meeting in meetings:
+        model = FloatModel.load(pretrained(study, data, meeting).model_path(folder))
+        settings = {"study": {**asdict(study), "data_dir": None}, "meeting": asdict(meeting)}
+        name = f"{meeting.speaker}-{meeting.seed}-{meeting.order}"
+        parts.append(Shard(name, settings, meeting_part, (meeting, study, data, model)))
+    outcomes = run_shards(parts, folder, jobs=jobs, shared=(data,), progress=progress)
+    return [row for outcome in outcomes for row in outcome["rows"]]

@@ -25,7 +25,12 @@ from deltatrain.cli.options import (
 from deltatrain.cli.terminal import Terminal, percent, table
 from deltatrain.demo import DemoConfig
 from deltatrain.errors import CheckFailed
+from deltatrain.replay import check_replay_rate
+from deltatrain.replay_choice import choices_without, choose, pooled, write_csv
+from deltatrain.replay_study import ReplayStudy, run_study
 from deltatrain.study import personal_study, speakers_of, summaries
+
+DEFAULTS = ReplayStudy()
 
 
 @click.group()
@@ -77,7 +82,7 @@ def personal(
     terminal.say(f"{len(speakers)} speakers, {seeds} seeds; each finished run is kept in {config.out}.")
     with terminal.bar("runs") as progress:
         rows = personal_study(config, speakers, range(seeds), jobs, progress)
-    pooled = summaries(rows)
+    by_speaker = summaries(rows)
 
     def show(console: Console) -> None:
         lines = [
@@ -92,12 +97,107 @@ def personal(
                 f"{row.words_compared:,}",
                 str(row.words_different),
             )
-            for row in pooled
+            for row in by_speaker
         ]
         columns = ("speaker", "runs", "before", "after", "ratio", "float", "op reduction", "words", "different")
         console.print(table(columns, lines))
 
-    values = {"rows": rows, "summary": [{**vars(row), "ratio": row.ratio} for row in pooled]}
+    values = {"rows": rows, "summary": [{**vars(row), "ratio": row.ratio} for row in by_speaker]}
     terminal.result(values, show)
-    if pooled[-1].words_different:
-        raise CheckFailed(f"{pooled[-1].words_different} words differ")
+    if by_speaker[-1].words_different:
+        raise CheckFailed(f"{by_speaker[-1].words_different} words differ")
+
+
+@study.command()
+@data_options("fsdd")
+@click.option("--holdout", "holdouts", metavar="SPEAKER", multiple=True, help="Only this speaker; several times.")
+@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Models pre-trained for each.")
+@click.option("--orders", type=click.IntRange(min=1), default=4, show_default=True, help="Meetings with each model.")
+@click.option(
+    "--budget", "budgets", type=click.IntRange(min=1), multiple=True, help="Flash for exemplars, KiB; several times."
+)
+@click.option("--replay-rate", "rates", type=float, multiple=True, help="Exemplars a new utterance; several times.")
+@click.option("--passes", type=click.IntRange(min=1), multiple=True, help="Over the new utterances; several times.")
+@per_class_option
+@click.option("--fit-epochs", type=click.IntRange(min=1), default=DEFAULTS.fit_epochs, show_default=True)
+@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Meetings beside each other.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("build/study-replay"),
+    show_default=True,
+    help="Folder that keeps each part, and receives replay.csv and replay.png.",
+)
+@json_option
+def replay(
+    terminal: Terminal,
+    data: str,
+    data_dir: Path | None,
+    holdouts: tuple[str, ...],
+    seeds: int,
+    orders: int,
+    budgets: tuple[int, ...],
+    rates: tuple[float, ...],
+    passes: tuple[int, ...],
+    per_class: int,
+    fit_epochs: int,
+    jobs: int,
+    out: Path,
+) -> None:
+    """What stored exemplars of old speakers buy: errors of new and old speakers against their bytes.
+
+    Each speaker in turn is kept from pre-training and then met, without replay and with each budget, format and rate;
+    in the C core on this computer, whose every word is the device's. Old speakers are tested on recordings that
+    neither pre-trained the model nor are kept.
+    """
+    from deltatrain.report.replay_figure import replay_figure  # here, because matplotlib takes long to load
+
+    for rate in rates:
+        check_replay_rate(rate)
+    settings = ReplayStudy(
+        data=data,
+        data_dir=data_dir,
+        budgets=tuple(sorted(set(budgets))) or DEFAULTS.budgets,
+        rates=tuple(sorted(set(rates))) or DEFAULTS.rates,
+        passes=tuple(sorted(set(passes))) or DEFAULTS.passes,
+        per_class=per_class,
+        fit_epochs=fit_epochs,
+    )
+    speakers = holdouts or speakers_of(DemoConfig(data=data, data_dir=data_dir))
+    folder = out / Path(data).name
+    terminal.say(f"{len(speakers)} speakers, {seeds} models each, {orders} meetings each, kept in {folder}.")
+    with terminal.bar("models and meetings") as progress:
+        rows = run_study(settings, speakers, seeds, orders, folder, jobs=jobs, progress=progress)
+    cells = pooled(rows)
+    table_path = write_csv(rows, folder / "replay.csv")
+    figure_path = replay_figure(cells, folder / "replay.png")
+    chosen, without = choose(rows), choices_without(rows)
+
+    def show(console: Console) -> None:
+        lines = [
+            (
+                str(cell.passes),
+                cell.way.format,
+                str(cell.way.budget_kib),
+                f"{cell.way.rate:g}",
+                f"{cell.exemplars:.0f}",
+                percent(cell.error),
+                percent(cell.known_error),
+                f"± {100 * cell.known_error_se:.1f}",
+            )
+            for cell in cells
+        ]
+        columns = ("passes", "format", "KiB", "rate", "exemplars", "new speaker", "old speakers", "s.e.")
+        console.print(table(columns, lines))
+        console.print(f"chosen: {chosen.format}, {chosen.budget_kib} KiB, {chosen.rate:g} a new utterance")
+        console.print(f"{table_path}, {figure_path}")
+
+    values = {
+        "rows": rows,
+        "summary": [cell.to_dict() for cell in cells],
+        "chosen": vars(chosen),
+        "chosen_without": {name: vars(way) for name, way in without.items()},
+        "csv": str(table_path),
+        "figure": str(figure_path),
+    }
+    terminal.result(values, show)
