@@ -20,6 +20,7 @@ from deltatrain.replay import balanced_order, check_replay_rate, choose, due
 from deltatrain.replay_choice import Way, choices_without, pooled
 from deltatrain.replay_choice import choose as choose_way
 from deltatrain.replay_study import FORMATS, ReplayStudy, run_study
+from deltatrain.shards import Row
 from deltatrain.training import Settings, samples_of
 from deltatrain_core import CoreNetwork
 
@@ -121,7 +122,7 @@ def test_a_rate_out_of_range_is_refused() -> None:
             check_replay_rate(rate)
 
 
-def row(way: Way, speaker: str, error: float, known: float, passes: int = 1) -> dict[str, object]:
+def row(way: Way, speaker: str, error: float, known: float, passes: int = 1) -> Row:
     return {
         "speaker": speaker, "seed": 0, "order": 0, "passes": passes, "format": way.format,
         "budget_kib": way.budget_kib, "rate": way.rate, "exemplars": 3, "bytes": 100,
@@ -148,7 +149,7 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     study = ReplayStudy(data="digits", budgets=(2, 8), rates=(0.5,), passes=(1,), format_rate=0.5, fit_epochs=1)
     seen: list[int] = []
 
-    def run(orders: int) -> list[dict[str, object]]:
+    def run(orders: int) -> list[Row]:
         return run_study(
             study, ["en-029+boris"], 1, orders, tmp_path, progress=lambda done, total, beside: seen.append(done)
         )
