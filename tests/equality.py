@@ -118,7 +118,7 @@ def assert_same_step(
     for network in (oracle, core):
         network.begin()
     hidden = oracle.push(x)
-    np.testing.assert_array_equal(hidden, core.push(x), "hidden states")
+    assert_same(hidden, core.push(x), "hidden states")
     return hidden.size + assert_same_words(oracle, core, model, oracle.train(label), core.train(label))
 
 
@@ -127,18 +127,34 @@ def assert_same_words(
 ) -> int:
     """How many words of the outcomes and of all tensors agree. Names the tensor and the first words that differ."""
     for name in StepResult.__dataclass_fields__:
-        assert getattr(expected, name) == getattr(result, name), name
+        assert_same(np.array([getattr(expected, name)]), np.array([getattr(result, name)]), name)
     words = len(StepResult.__dataclass_fields__)
+    shapes = {name: tensor.shape for name, tensor in model.tensors().items()}
     for name in words_of(model):
         values = oracle.tensor(name)
-        np.testing.assert_array_equal(values, core.tensor(name), name)
+        shape = shapes.get(name, (-1,))
+        assert_same(values.reshape(shape), core.tensor(name).reshape(shape), name)
         words += values.size
     return words
 
 
-def random_step(rng: Rng, oracle: FixedNetwork, core: CoreNetwork, model: QuantModel) -> int:
-    """Train both on a random sample; how many words were compared."""
-    x = random_frames(rng, int(rng.integers(1, model.max_steps + 1)), model.n_in)
+def assert_same(expected: NDArray[Any], words: NDArray[Any], name: str) -> None:
+    """All words are equal; else the tensor, how many differ, and the first with its index and both values."""
+    assert expected.shape == words.shape, f"{name}: shape {words.shape}, not {expected.shape}"
+    unequal = np.argwhere(expected != words)
+    if len(unequal):
+        first = tuple(int(i) for i in unequal[0])
+        raise AssertionError(
+            f"{name}{list(first)}: integer reference {expected[first]}, C core {words[first]} "
+            f"({len(unequal)} of {expected.size} words differ)"
+        )
+
+
+def random_step(
+    rng: Rng, oracle: FixedNetwork, core: CoreNetwork, model: QuantModel, n_steps: int | None = None
+) -> int:
+    """Train both on a random sample, of any length or of `n_steps` frames; how many words were compared."""
+    x = random_frames(rng, n_steps or int(rng.integers(1, model.max_steps + 1)), model.n_in)
     return assert_same_step(oracle, core, model, x, int(rng.integers(model.n_classes)))
 
 
@@ -283,20 +299,25 @@ def train_at(extreme: Extreme) -> int:
 
 
 STEPS_PER_MODEL = 5
+LARGE_HIDDEN, LARGE_FRAMES = 32, 40
 
 
-def run(n_steps: int, seed: int) -> int:
-    """Train `n_steps` random steps over random models; how many words were compared."""
+def run(n_steps: int, seed: int, large: bool = False) -> int:
+    """Train `n_steps` random steps over random models; how many words were compared.
+
+    `large`: the last layer has LARGE_HIDDEN units and every sample LARGE_FRAMES frames, or more.
+    """
     rng = np.random.default_rng(seed)
+    least_hidden, least_frames = (LARGE_HIDDEN, LARGE_FRAMES) if large else (1, 1)
     words = 0
     for done in range(n_steps):
         if done % STEPS_PER_MODEL == 0:
             model = random_model(
                 rng,
                 n_in=int(rng.integers(1, 40)),
-                n_hidden=int(rng.integers(1, 48)),
+                n_hidden=int(rng.integers(least_hidden, 48)),
                 n_classes=int(rng.integers(2, 12)),
-                max_steps=int(rng.integers(1, 50)),
+                max_steps=int(rng.integers(least_frames, 50)),
                 spread=float(rng.choice([0.3, 1.0, 4.0, 30.0])),
                 cells=random_cells(rng),
             )
@@ -304,7 +325,7 @@ def run(n_steps: int, seed: int) -> int:
             settings = random_settings(rng, model)
             for network in (oracle, core):
                 settings.apply(network)
-        words += random_step(rng, oracle, core, model)
+        words += random_step(rng, oracle, core, model, int(rng.integers(least_frames, model.max_steps + 1)))
     return words
 
 

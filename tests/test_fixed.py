@@ -36,28 +36,45 @@ from deltatrain_core import CoreError, CoreNetwork, StepResult
 from deltatrain_core._core import ffi, lib
 
 
-@settings(max_examples=60, deadline=None)
+def thresholds() -> st.SearchStrategy[int]:
+    """As often small as from the whole range, whose ends are events everywhere and nowhere."""
+    return st.integers(0, 4000) | st.integers(0, 32767)
+
+
+@settings(max_examples=100, deadline=None, print_blob=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_in=st.integers(1, 40),
     n_hidden=st.integers(1, 48),
     n_classes=st.integers(2, 12),
-    n_steps=st.integers(1, 50),
+    lengths=st.lists(st.integers(1, 50), min_size=1, max_size=5),
     spread=st.sampled_from([0.3, 1.0, 4.0, 30.0]),
     cells=st.lists(st.sampled_from(CELLS), min_size=1, max_size=3),
+    thetas=st.lists(st.tuples(thresholds(), thresholds()), min_size=3, max_size=3),
 )
 def test_core_equals_the_integer_reference(
-    seed: int, n_in: int, n_hidden: int, n_classes: int, n_steps: int, spread: float, cells: list[str]
+    seed: int,
+    n_in: int,
+    n_hidden: int,
+    n_classes: int,
+    lengths: list[int],
+    spread: float,
+    cells: list[str],
+    thetas: list[tuple[int, int]],
 ) -> None:
-    """Random cells, shapes, formats, thresholds, lengths, rates and scales, saturating ones too; five steps each."""
+    """Cells, shapes, thresholds (of x and h in each layer), lengths and scales as Hypothesis draws and shrinks them.
+
+    The seed gives weights, formats, frames, rates and rounding.
+    """
     rng = np.random.default_rng(seed)
-    model = random_model(rng, n_in, n_hidden, n_classes, n_steps, spread, cells)
+    model = random_model(rng, n_in, n_hidden, n_classes, max(lengths), spread, cells)
+    theta_x, theta_h = zip(*thetas[: len(cells)], strict=True)
     oracle, core = FixedNetwork(model), CoreNetwork(model)
-    settings = random_settings(rng, model)
+    settings = replace(random_settings(rng, model), theta_x=theta_x, theta_h=theta_h)
     for network in (oracle, core):
         settings.apply(network, step=2**32 - 2)  # the step counter wraps on the way
-    for _ in range(5):
-        random_step(rng, oracle, core, model)
+    for n_steps in lengths:
+        random_step(rng, oracle, core, model, n_steps)
 
 
 @pytest.mark.parametrize("name", EXTREMES)
