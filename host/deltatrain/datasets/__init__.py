@@ -11,15 +11,17 @@ from pathlib import Path
 
 from deltatrain.datasets import digits, folder, fsdd
 from deltatrain.datasets.base import Dataset, Loader, Utterance, check_labels
-from deltatrain.datasets.splits import index_split, personal_split, pretrain_split
+from deltatrain.datasets.splits import N_FOLDS, fold_split, index_split, personal_split, pretrain_split
 from deltatrain.errors import DataError
 from deltatrain.features import FeatureConfig
 
 __all__ = [
     "DATA_DIR_VARIABLE",
+    "N_FOLDS",
     "Dataset",
     "Utterance",
     "check_labels",
+    "fold_split",
     "index_split",
     "known_names",
     "load",

@@ -9,6 +9,8 @@ import numpy as np
 from deltatrain.datasets.base import Dataset, IntArray
 from deltatrain.errors import InputError
 
+N_FOLDS = 10
+
 
 def personal_split(dataset: Dataset, speaker: str, per_class: int, seed: int) -> tuple[IntArray, IntArray]:
     """Draw a speaker's training recordings; all the others of this speaker are for testing.
@@ -115,6 +117,50 @@ def index_split(
     known = _known(dataset, holdout)
     is_test = np.isin(dataset.indices[known], list(test_indices))
     return known[~is_test], known[is_test]
+
+
+def fold_split(dataset: Dataset, fold: int, n_folds: int = N_FOLDS) -> tuple[IntArray, IntArray]:
+    """Split all recordings for cross-validation: every speaker is known, every recording tests in one fold.
+
+    The recordings of a speaker and class, by number, are cut into `n_folds` runs; so fold 0 of `fsdd` is its official
+    split. Where they are fewer than the folds, each speaker begins with another fold.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    fold : int
+        From 0 to n_folds - 1.
+    n_folds : int
+
+    Returns
+    -------
+    train, test : ndarray, int64
+        Item numbers, ascending.
+
+    Raises
+    ------
+    InputError
+        If the fold is out of range, or leaves nothing to train or to test.
+    """
+    if not 0 <= fold < n_folds:
+        raise InputError(f"fold {fold} was asked for; there are {n_folds}, 0 to {n_folds - 1}")
+    speakers = np.array(dataset.speakers)
+    of_item = np.empty(len(dataset), np.int64)
+    for first, speaker in enumerate(dataset.speaker_names):
+        for label in range(len(dataset.class_names)):
+            items = np.flatnonzero((speakers == speaker) & (dataset.labels == label))
+            if not len(items):
+                continue
+            items = items[np.argsort(dataset.indices[items], kind="stable")]
+            offset = first if len(items) < n_folds else 0
+            of_item[items] = (np.arange(len(items)) * n_folds // len(items) + offset) % n_folds
+    train, test = np.flatnonzero(of_item != fold), np.flatnonzero(of_item == fold)
+    if not len(train) or not len(test):
+        raise InputError(
+            f"fold {fold} of {n_folds} of data set {dataset.name} has {len(train)} recordings to train on and "
+            f"{len(test)} to test on; choose another fold, or give it more recordings"
+        )
+    return train.astype(np.int64), test.astype(np.int64)
 
 
 def _known(dataset: Dataset, holdout: Collection[str]) -> IntArray:

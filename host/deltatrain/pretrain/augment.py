@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from deltatrain.errors import InputError
 
-Sequence = npt.NDArray[np.floating]
+Frames = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -50,53 +51,100 @@ class Augmentation:
         return not any(vars(self).values())
 
     def apply(
-        self, sequence: Sequence, std: npt.NDArray[np.float64], max_steps: int, rng: np.random.Generator
-    ) -> Sequence:
-        """Vary one standardised sequence.
+        self,
+        sequences: Sequence[Frames],
+        std: npt.NDArray[np.float64],
+        max_steps: int,
+        rng: np.random.Generator,
+    ) -> list[Frames]:
+        """Vary standardised sequences, each with draws of its own.
+
+        All are interpolated as one array; what happens to a sequence is the same, bit for bit, alone or among others.
 
         Parameters
         ----------
-        sequence : ndarray, shape (T, n_bands)
+        sequences : sequence of ndarray, each (T, n_bands)
             Standardised features.
         std : ndarray, shape (n_bands,), nats
             Of each band: a level in nats is worth 1/std standardised.
         max_steps : int
-            The result is cut to this length.
+            Results are cut to this length.
         rng : Generator
 
         Returns
         -------
-        ndarray, shape (T', n_bands), T' from 1 to max_steps
+        list of ndarray, each (T', n_bands), T' from 1 to max_steps
         """
-        out = sequence
-        if self.shift:
-            out = out[min(int(rng.integers(0, self.shift + 1)), len(out) - 1) :]
+        if self.is_nothing:
+            return [sequence[:max_steps] for sequence in sequences]
+        draws = [self._draw(sequence.shape, max_steps, rng) for sequence in sequences]
+        out = np.concatenate([sequence[draw.start :] for sequence, draw in zip(sequences, draws, strict=True)])
+        steps = np.array([draw.steps for draw in draws])
         if self.speed:
-            factor = float(np.exp(rng.uniform(-self.speed, self.speed)))
-            steps = int(np.clip(round(len(out) * factor), 1, max_steps))
-            out = _between(out, np.linspace(0, len(out) - 1, steps))
+            before = np.array([len(sequence) - draw.start for sequence, draw in zip(sequences, draws, strict=True)])
+            out = _stretched(out, before, steps)
+        n_bands = out.shape[1]
         if self.warp:
-            bands = np.arange(out.shape[1]) + rng.uniform(-self.warp, self.warp)
-            out = _between(out.T, np.clip(bands, 0, out.shape[1] - 1)).T
-        level = np.zeros(out.shape[1])
-        if self.gain:
-            level += rng.normal(0, self.gain)
-        if self.tilt:
-            level += rng.normal(0, self.tilt) * np.linspace(-1, 1, out.shape[1])
+            bands = np.clip(np.arange(n_bands) + np.array([[draw.warp] for draw in draws]), 0, n_bands - 1)
+            low = bands.astype(np.intp)
+            weight = np.repeat((bands - low).astype(out.dtype), steps, axis=0)
+            at = np.repeat(low, steps, axis=0) + np.arange(len(out))[:, None] * n_bands
+            # At the last band the weight is 0, so it may as well be mixed with itself.
+            beside = np.repeat(np.minimum(low + 1, n_bands - 1) - low, steps, axis=0)
+            out = out.take(at) * (1 - weight) + out.take(at + beside) * weight
         if self.gain or self.tilt:
-            out = out + (level / std).astype(out.dtype)
+            level = np.array([[draw.gain] for draw in draws])
+            level = level + np.array([[draw.tilt] for draw in draws]) * np.linspace(-1, 1, n_bands)
+            out = out + np.repeat((level / std).astype(out.dtype), steps, axis=0)
         if self.noise:
-            out = out + rng.normal(0, self.noise, out.shape).astype(out.dtype)
-        return np.asarray(out[:max_steps], dtype=sequence.dtype)
+            out = out + np.concatenate([draw.noise for draw in draws]).astype(out.dtype)
+        ends = np.cumsum(steps)
+        return [out[end - count : end][:max_steps] for end, count in zip(ends, steps, strict=True)]
 
+    def _draw(self, shape: tuple[int, ...], max_steps: int, rng: np.random.Generator) -> _Draw:
+        """What happens to one sequence of this shape."""
+        start = min(int(rng.integers(0, self.shift + 1)), shape[0] - 1) if self.shift else 0
+        steps = shape[0] - start
+        if self.speed:
+            steps = min(max(round(steps * float(np.exp(rng.uniform(-self.speed, self.speed)))), 1), max_steps)
+        warp = rng.uniform(-self.warp, self.warp) if self.warp else 0.0
+        gain = rng.normal(0, self.gain) if self.gain else 0.0
+        tilt = rng.normal(0, self.tilt) if self.tilt else 0.0
+        noise = rng.normal(0, self.noise, (steps, shape[1])) if self.noise else _NO_NOISE
+        return _Draw(start, steps, warp, gain, tilt, noise)
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """The variation of one sequence: first frame, frames after stretching, bands, nats, nats, and (steps, n_bands)."""
+
+    start: int
+    steps: int
+    warp: float
+    gain: float
+    tilt: float
+    noise: npt.NDArray[np.float64]
+
+
+_NO_NOISE = np.empty((0, 0))
 
 SPEECH = Augmentation(gain=1.0, speed=0.2, warp=1.0)
 """Other levels, speaking rates and vocal tracts; chosen with `tools/tune_personal.py`."""
 
+KNOWN_SPEAKERS = Augmentation(gain=0.5, speed=0.1, warp=0.5)
+"""Half as strong, for models whose speakers are those they learnt from; chosen for `sweep`, see docs/SWEEP.md."""
 
-def _between(rows: Sequence, positions: npt.NDArray[np.float64]) -> Sequence:
-    """Rows at fractional positions, by linear interpolation."""
-    low = np.minimum(positions.astype(np.intp), len(rows) - 1)
-    high = np.minimum(low + 1, len(rows) - 1)
-    weight = (positions - low).astype(rows.dtype)[:, None]
-    return np.asarray(rows[low] * (1 - weight) + rows[high] * weight)
+
+def _stretched(rows: Frames, before: npt.NDArray[np.intp], after: npt.NDArray[np.intp]) -> Frames:
+    """Concatenated sequences of `before` frames each, interpolated to `after` frames that reach from end to end."""
+    last = before - 1
+    step = last / np.maximum(after - 1, 1)
+    ends = np.cumsum(after)
+    number = np.arange(ends[-1]) - np.repeat(ends - after, after)
+    position = number * np.repeat(step, after)
+    position[ends[after > 1] - 1] = last[after > 1]
+    low = np.minimum(position.astype(np.intp), np.repeat(last, after))
+    weight = (position - low).astype(rows.dtype)[:, None]
+    first = np.repeat(np.cumsum(before) - before, after)
+    high = np.minimum(low + 1, np.repeat(last, after))
+    return np.asarray(rows[first + low] * (1 - weight) + rows[first + high] * weight)

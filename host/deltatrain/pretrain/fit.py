@@ -147,10 +147,8 @@ def fit(
         order = rng.permutation(len(ready))
         for batch in range(n_batches):
             chosen = order[batch::n_batches]
-            sequences = [ready[i] for i in chosen]
-            if not config.augmentation.is_nothing:
-                sequences = [config.augmentation.apply(item, std, features.max_frames, rng) for item in sequences]
-            rows, packing = pack(sequences, dtype)
+            varied = config.augmentation.apply([ready[i] for i in chosen], std, features.max_frames, rng)
+            rows, packing = pack(varied, dtype)
             labels = data.labels[chosen]
             result = run(shape, params, rows, packing, labels, beta=config.beta, grads=grads)
             if not math.isfinite(result.loss):
