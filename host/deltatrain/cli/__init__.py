@@ -9,6 +9,7 @@ from deltatrain.cli.board import boards, flash, stop
 from deltatrain.cli.demo import demo
 from deltatrain.cli.model import export, fit, quantize
 from deltatrain.cli.study import study
+from deltatrain.cli.sweep import sweep
 from deltatrain.cli.terminal import Group
 from deltatrain.cli.train import compare, evaluate, train
 
@@ -36,5 +37,5 @@ def main() -> None:
     """
 
 
-for command in (demo, fit, quantize, export, flash, stop, train, evaluate, compare, boards, study):
+for command in (demo, fit, quantize, export, flash, stop, train, evaluate, compare, boards, sweep, study):
     main.add_command(command)

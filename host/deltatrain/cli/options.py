@@ -10,11 +10,13 @@ import click
 
 from deltatrain.cli.terminal import Terminal
 from deltatrain.datasets import DATA_DIR_VARIABLE
+from deltatrain.pretrain import KNOWN_SPEAKERS, SPEECH, Augmentation
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PORT_VARIABLE = "DELTATRAIN_PORT"
 DEFAULT_TARGET = "qemu:mps2-an386"
+AUGMENTATIONS = {"none": Augmentation(), "known-speakers": KNOWN_SPEAKERS, "speech": SPEECH}
 
 
 def _terminal(_: click.Context, __: click.Parameter, value: bool) -> Terminal:
@@ -112,6 +114,19 @@ target_option = click.option(
     help=f"A board to emulate ({DEFAULT_TARGET}: built and run for this command alone) or the serial port of one "
     "(/dev/ttyACM0, socket://HOST:PORT, rfc2217://…); default "
     f"${PORT_VARIABLE}, else the emulator that `flash` left running.",
+)
+
+augmentation_option = click.option(
+    "--augmentation",
+    type=click.Choice(list(AUGMENTATIONS)),
+    default="known-speakers",
+    show_default=True,
+    help="How training recordings are varied: speech prepares for new voices; none for features that are no spectra.",
+)
+dask_option = click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Train on the workers of this Dask scheduler (tcp://HOST:PORT) instead of on this computer.",
 )
 
 
