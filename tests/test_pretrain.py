@@ -285,23 +285,34 @@ def test_augmentation_does_what_it_says() -> None:
     rng = np.random.default_rng(0)
     x = np.arange(20.0)[:, None] + np.arange(4.0)
     std = np.array([1.0, 2.0, 4.0, 0.5])
-    assert (Augmentation().apply(x, std, 64, rng) == x).all()
-    moved = Augmentation(gain=1.0).apply(x, std, 64, rng) - x
+    assert (Augmentation().apply([x], std, 64, rng)[0] == x).all()
+    moved = Augmentation(gain=1.0).apply([x], std, 64, rng)[0] - x
     np.testing.assert_allclose(moved * std, np.full((20, 4), moved[0, 0]))
-    tilted = (Augmentation(tilt=1.0).apply(x, std, 64, rng) - x) * std
+    tilted = (Augmentation(tilt=1.0).apply([x], std, 64, rng)[0] - x) * std
     np.testing.assert_allclose(tilted[:, 0], -tilted[:, 3])
-    assert Augmentation(noise=0.1).apply(x, std, 64, rng) != pytest.approx(x)
-    lengths = {len(Augmentation(speed=0.3).apply(x, std, 24, rng)) for _ in range(200)}
+    assert Augmentation(noise=0.1).apply([x], std, 64, rng)[0] != pytest.approx(x)
+    lengths = {len(Augmentation(speed=0.3).apply([x], std, 24, rng)[0]) for _ in range(200)}
     assert min(lengths) <= 16 and max(lengths) == 24
-    fast = Augmentation(speed=0.3).apply(x, std, 64, rng)
+    fast = Augmentation(speed=0.3).apply([x], std, 64, rng)[0]
     assert fast[0, 0] == 0.0 and fast[-1, 0] == 19.0
-    starts = {float(Augmentation(shift=2).apply(x, std, 64, rng)[0, 0]) for _ in range(50)}
+    starts = {float(Augmentation(shift=2).apply([x], std, 64, rng)[0][0, 0]) for _ in range(50)}
     assert starts == {0.0, 1.0, 2.0}
-    assert len(Augmentation(shift=9).apply(x[:1], std, 64, rng)) == 1
-    warped = Augmentation(warp=1.0).apply(x, std, 64, rng)
+    assert len(Augmentation(shift=9).apply([x[:1]], std, 64, rng)[0]) == 1
+    warped = Augmentation(warp=1.0).apply([x], std, 64, rng)[0]
     inner = warped[:, 1:-1] - x[:, 1:-1]
     np.testing.assert_allclose(inner, np.full((20, 2), inner[0, 0]))
     assert 0 < abs(inner[0, 0]) <= 1
+
+
+def test_a_sequence_varies_the_same_alone_and_among_others() -> None:
+    sequences = [np.asarray(item, np.float32) for item in make_sequences(20)[0]]
+    std = np.arange(1.0, N_IN + 1)
+    for augmentation in (Augmentation(1.0, 0.5, 0.1, 0.3, 2, 1.5), Augmentation(shift=3, noise=0.2), Augmentation()):
+        one_by_one, together = np.random.default_rng(5), np.random.default_rng(5)
+        alone = [augmentation.apply([item], std, 10, one_by_one)[0] for item in sequences]
+        for one, other in zip(alone, augmentation.apply(sequences, std, 10, together), strict=True):
+            assert one.dtype == other.dtype == np.float32 and len(one) <= 10
+            np.testing.assert_array_equal(one, other)
 
 
 def test_the_number_of_threads_changes_no_word() -> None:

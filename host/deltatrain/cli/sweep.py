@@ -20,26 +20,18 @@ from deltatrain.sweep import MODES, SweepConfig, run_sweep
 DEFAULTS = SweepConfig()
 
 
-class Numbers(click.ParamType):
+def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
     """Numbers and ranges of them, apart by commas: 0-4,7."""
-
-    name = "numbers"
-
-    def convert(
-        self, value: str | tuple[int, ...], param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        numbers: list[int] = []
-        for part in value.split(","):
-            first, dash, last = part.partition("-")
-            try:
-                numbers += range(int(first), int(last if dash else first) + 1)
-            except ValueError:
-                self.fail(f"{value!r} is not a list of numbers such as 0-4 or 0,2,5", param, ctx)
-        if not numbers:
-            self.fail(f"{value!r} holds no number; give the smaller one first, as in 0-4", param, ctx)
-        return tuple(dict.fromkeys(numbers))
+    numbers: list[int] = []
+    for part in value.split(","):
+        first, dash, last = part.partition("-")
+        try:
+            numbers += range(int(first), int(last if dash else first) + 1)
+        except ValueError:
+            raise click.BadParameter(f"{value!r} is not a list of numbers such as 0-4 or 0,2,5", ctx, param) from None
+    if not numbers:
+        raise click.BadParameter(f"{value!r} holds no number; give the smaller one first, as in 0-4", ctx, param)
+    return tuple(dict.fromkeys(numbers))
 
 
 @click.command()
@@ -58,7 +50,7 @@ class Numbers(click.ParamType):
               help="From scratch or fine-tuned from the dense model, each without and with β.")  # fmt: skip
 @click.option("--beta", "betas", type=float, multiple=True, default=DEFAULTS.betas, show_default=True,
               help="Weight of Σ|Δh| in the modes with β.")  # fmt: skip
-@click.option("--folds", type=Numbers(), default=DEFAULTS.folds, show_default="0-4",
+@click.option("--folds", callback=_numbers, default="0-4", show_default=True, metavar="LIST",
               help=f"Of the {datasets.N_FOLDS} folds 0 to {datasets.N_FOLDS - 1}: each tests another tenth of every "
               "speaker's recordings.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(min=1), default=DEFAULTS.seeds, show_default=True,
@@ -123,6 +115,7 @@ def sweep(
     def show(console: Console) -> None:
         for one in points_tables(points):
             console.print(one)
+        console.print("Errors in %; ops ÷: dense over executed MACs of training; no dx: without the first layer's dx.")
         console.print(f"{out / 'models.csv'}, {out / 'sweep.csv'}, {picture}")
 
     terminal.result({"rows": rows, "points": [vars(point) for point in points], "picture": str(picture)}, show)
@@ -141,7 +134,7 @@ def _pairs(
 
 def points_tables(points: list[Point]) -> list[Table]:
     """What a sweep found, for people: a table for each network."""
-    columns = ("", "β", "θx", "θh", "error, %", "op reduction", "without dx", "error / dense")
+    columns = ("", "β", "θx", "θh", "error", "95 %", "ops ÷", "no dx", "÷ dense", "95 %")
     return [
         table(columns, [_line(point) for point in points if point.network == network], title=f"\n{network}")
         for network in dict.fromkeys(point.network for point in points)
@@ -149,16 +142,15 @@ def points_tables(points: list[Point]) -> list[Table]:
 
 
 def _line(point: Point) -> tuple[str, ...]:
-    ratio = "–"
-    if point.ratio is not None:
-        ratio = f"{point.ratio:.2f} ({point.ratio_low:.2f}–{point.ratio_high:.2f})"
     return (
         point.mode.removesuffix("+beta"),
         f"{point.beta:g}" if point.beta else "",
         f"{point.theta_x:g}",
         f"{point.theta_h:g}",
-        f"{100 * point.error:.2f} ({100 * point.error_low:.1f}–{100 * point.error_high:.1f})",
+        f"{100 * point.error:.2f}",
+        f"{100 * point.error_low:.1f}–{100 * point.error_high:.1f}",
         f"{point.op_reduction:.2f}",
         f"{point.op_reduction_without_dx:.2f}",
-        ratio,
+        "" if point.ratio is None else f"{point.ratio:.2f}",
+        "" if point.ratio_low is None else f"{point.ratio_low:.2f}–{point.ratio_high:.2f}",
     )

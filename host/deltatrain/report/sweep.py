@@ -106,10 +106,11 @@ def _draw(ax: Axes, points: Sequence[Point], colour: str, marker: str, label: st
     error = [100 * point.error for point in points]
     below = [100 * (point.error - point.error_low) for point in points]
     above = [100 * (point.error_high - point.error) for point in points]
+    edge, face = (LIGHT["surface"], colour) if line else (colour, LIGHT["surface"])
     ax.errorbar(
         [point.op_reduction for point in points], error, yerr=(below, above), color=colour, marker=marker, markersize=6,
-        linewidth=1.6 if line else 0, elinewidth=0.7, capsize=0, label=label or None, markeredgecolor=LIGHT["surface"] if line else colour,
-        markerfacecolor=colour if line else LIGHT["surface"], zorder=3,
+        linewidth=1.6 if line else 0, elinewidth=0.7, capsize=0, label=label or None, markeredgecolor=edge,
+        markerfacecolor=face, zorder=3,
     )  # fmt: skip
     if line:
         ax.plot([point.op_reduction_without_dx for point in points], error, ":", color=colour, linewidth=1.2)
