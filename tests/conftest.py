@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,3 +183,15 @@ def native_device(native_program: Callable[[QuantModel], Path]) -> Iterator[Call
         device.process.kill()
         _, complaint = device.process.communicate()
         assert ended is None or ended == -signal.SIGKILL, complaint.decode(errors="replace")
+
+
+@pytest.fixture(scope="session")
+def scheduler() -> Iterator[str]:
+    """Address of a Dask scheduler with two worker processes."""
+    from distributed import LocalCluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Workers find the functions of this file as this process does.
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
+            yield cluster.scheduler_address

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,18 +74,6 @@ def test_a_model_is_kept_beside_its_row(tmp_path: Path) -> None:
     assert run_shards([shard], tmp_path) == [{"seed": 7}]
     kept = FloatModel.load(shard.model_path(tmp_path))
     assert all((value == make_model("gru", seed=7).tensors()[name]).all() for name, value in kept.tensors().items())
-
-
-@pytest.fixture(scope="module")
-def scheduler() -> Iterator[str]:
-    """Address of a Dask scheduler with two worker processes."""
-    from distributed import LocalCluster
-
-    with pytest.MonkeyPatch.context() as patch:
-        # Workers find the functions of this file as this process does.
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
-            yield cluster.scheduler_address
 
 
 def test_a_dask_cluster_gives_the_same_rows(tmp_path: Path, scheduler: str) -> None:

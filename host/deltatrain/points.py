@@ -116,7 +116,8 @@ def bootstrap_ratio(
     b = drawn @ np.array([versus[i] for i in numbers]) / models[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where(a == b, 1.0, a / b)
-    low, high = np.quantile(ratios, [0.025, 0.975])
+    # Between two draws there is nothing to interpolate, least of all where one is infinite.
+    low, high = np.quantile(ratios, 0.025, method="lower"), np.quantile(ratios, 0.975, method="higher")
     return float(low), float(high)
 
 
