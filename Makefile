@@ -16,7 +16,7 @@ CORE := ctypes_core/deltatrain_core
 CORE_SOURCES := $(wildcard $(CORE)/build_core.py $(CORE)/src/*.[ch] $(CORE)/include/*.h)
 PACKAGING := setup.cfg setup.py pyproject.toml
 
-.PHONY: help demo test setup study-speakers study-voices study-equality digits clean debian
+.PHONY: help demo test setup study-speakers study-voices study-equality study-cores digits clean debian
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -40,6 +40,9 @@ study-voices: setup ## each held-out voice of the embedded data, three seeds
 
 study-equality: setup ## 12,000 random training steps on every build of the core, word by word (some ten minutes)
 	$(BIN)/python tests/study_equality.py --jobs $(JOBS) $(ARGS)
+
+study-cores: setup ## random models trained on every board, every word compared (about a quarter of an hour)
+	$(BIN)/python tests/study_cores.py --jobs $(JOBS) $(ARGS)
 
 digits: setup ## synthesise the embedded data set anew (needs espeak-ng)
 	.ci/debian espeak-ng

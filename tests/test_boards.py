@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
-from cores import train_on
 from equality import random_model, random_settings
+from study_cores import train_on
+from variants import FAULTS, build_failing, want
 
-from deltatrain.targets import Board, boards
+from deltatrain.link import Device
+from deltatrain.quant_model import QuantModel
+from deltatrain.targets import Board, Emulator, boards, find_board
+from deltatrain_codegen import export, ram_needed
+from deltatrain_codegen.elf import measure
 
 N_STEPS = 4
 NETWORKS = {"LSTM": ("lstm",), "GRU": ("gru",), "RNN": ("rnn",), "GRU, LSTM": ("gru", "lstm")}
+every_board = pytest.mark.parametrize("board", boards(), ids=lambda board: board.name)
 
 
 def need(board: Board) -> Board:
@@ -24,9 +33,70 @@ def need(board: Board) -> Board:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("board", boards(), ids=lambda board: board.name)
+@every_board
 def test_every_board_trains_every_cell_as_the_host_does(board: Board, network: str) -> None:
     """A model small enough for every board; all words after each step, against the C core here and the integers."""
     rng = np.random.default_rng(6)
     model = random_model(rng, 5, 8, 4, 10, spread=1.0, cells=NETWORKS[network])
     assert train_on(need(board), model, random_settings(rng, model), rng, N_STEPS) > 1000
+
+
+@every_board
+def test_every_board_tells_its_memory_and_counts_its_instructions(
+    board: Board, tiny_model: QuantModel, tmp_path: Path
+) -> None:
+    """RAM as the ELF file has it, and no more than foreseen; the stack two thirds full at most; counts that repeat."""
+    built = export(tiny_model, need(board), tmp_path)
+    frames = np.random.default_rng(2).normal(0, 2000, (8, 3)).astype(np.int16)
+    counted = []
+    with Emulator.start(board, built.elf) as emulator, Device.open(emulator.port) as device:
+        assert (device.info.board, device.info.max_payload) == (board.name, board.max_payload)
+        for _ in range(3):
+            device.reset_weights()
+            device.begin()
+            device.push(frames)
+            counted.append(device.train(1).instructions or 0)
+        device.tensor("layer0.weight")
+        totals = device.statistics()
+    size = measure(built.elf)
+    assert totals.ram_bytes == size.ram_bytes <= sum(ram_needed(tiny_model, board).values()) <= board.ram_bytes
+    assert totals.ram_stack == size.ram["stack"] == board.stack_bytes
+    assert 200 < totals.stack_high_water <= 2 * totals.ram_stack // 3
+    assert min(counted) > 10_000 and max(counted) < 1_000_000
+    # Each measured call may be off by a tick, and a tick is up to 1.6 instructions.
+    assert max(counted) - min(counted) <= 32
+
+
+# What each processor knows of a fault. ARMv6-M has one fault for all, and none that a full stack could be told by.
+NOTHING_THERE = {
+    "mps2-an385": 0x60000000,
+    "mps2-an386": 0x60000000,
+    "mps2-an500": 0x70000000,
+    "mps2-an505": 0x60000000,
+    "mps3-an547": 0x5F000000,
+    "microbit": 0x30000000,
+    "riscv32-virt": 0x00200000,
+}
+
+
+@every_board
+def test_a_fault_restarts_the_board_and_is_told(board: Board, tiny_model: QuantModel, tmp_path: Path) -> None:
+    elf = build_failing(need(board), tiny_model, tmp_path, NOTHING_THERE[board.name])
+    code = range(board.flash_origin, board.flash_origin + board.flash_bytes)
+    for fault in FAULTS:
+        if (board.core, fault) == ("Cortex-M0", "stack"):
+            continue  # a real one is reset, the emulated one locks up, which ends QEMU
+        with Emulator.start(board, elf, want(elf, fault)) as emulator, Device.open(emulator.port) as device:
+            assert device.info.fault == ("hard" if board.core == "Cortex-M0" else fault)
+            # The program counter of a fault lies in the code; at a stack overflow there is no saying.
+            assert device.info.fault_address == 0 if fault == "stack" else device.info.fault_address in code
+            device.begin()
+
+
+def test_the_cortex_m55_computes_with_vectors(tiny_model: QuantModel, tmp_path: Path) -> None:
+    """Lest the equality of that board say nothing about MVE: some loops of the core use its registers q0 to q7."""
+    board = find_board("mps3-an547")
+    assert board is not None
+    elf = export(tiny_model, need(board), tmp_path).elf
+    listing = subprocess.check_output(["arm-none-eabi-objdump", "-d", str(elf)], text=True)
+    assert re.search(r"\bq[0-7]\b", listing)

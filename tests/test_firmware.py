@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from equality import words_of
+from variants import build_variant
 
 from deltatrain.errors import DeviceError, InputError
 from deltatrain.link import Device
@@ -36,7 +37,7 @@ from deltatrain.targets import (
 from deltatrain.targets.process import started_at
 from deltatrain.targets.state import state_dir
 from deltatrain.training import Settings
-from deltatrain_codegen.build import compile_flags, export, firmware_sources, link_flags
+from deltatrain_codegen.build import export
 from deltatrain_codegen.elf import measure
 from deltatrain_core import CoreNetwork, StepResult
 
@@ -222,70 +223,11 @@ def test_a_host_that_leaves_in_the_middle_leaves_a_device_that_goes_on(emulator:
         device.begin()
 
 
-def _build_variant(board: Board, model: QuantModel, folder: Path, main: str) -> Path:
-    """The firmware with `main` put before its own: `int __real_main(void)` is the true one."""
-    whole = export(model, board, folder)
-    extra = folder / "before_main.c"
-    extra.write_text('#include "dt_board.h"\nint __real_main(void);\nint __wrap_main(void);\n' + main)
-    sources = [*firmware_sources(board), folder / "dt_model.c", extra]
-    elf = whole.elf.with_name("variant.elf")
-    command = [
-        board.compiler,
-        "-std=gnu11",
-        "-O1",
-        *compile_flags(board, folder),
-        "-Wl,--wrap=main",
-        *link_flags(board),
-    ]
-    subprocess.run([*command, *map(str, sources), "-lgcc", "-o", str(elf)], check=True)
-    return elf
-
-
-FIRST_START_ONLY = """
-int __wrap_main(void)
-{
-    static volatile uint32_t started_before __attribute__((section(".bss.dt_noinit")));
-    if (started_before != 0x600DCAFEu) {
-        started_before = 0x600DCAFEu;
-        fail();
-    }
-    return __real_main();
-}
-"""
-FAILURES = {
-    "usage": 'static void fail(void) { __asm__ volatile("udf #0"); }',
-    "bus": "static void fail(void) { *(volatile uint32_t *)0x60000000u = 1; }",
-    "stack": """
-static volatile uint32_t depth;
-__attribute__((noinline)) static uint32_t fail_at(uint32_t n)
-{
-    volatile uint32_t room[64];
-    room[n % 64u] = n;
-    depth = n;
-    return fail_at(n + 1u) + room[0];
-}
-static void fail(void) { (void)fail_at(0); }
-""",
-}
-
-
-@pytest.mark.parametrize("fault", sorted(FAILURES))
-def test_a_fault_restarts_the_device_and_is_told(
-    board: Board, tiny_model: QuantModel, tmp_path: Path, fault: str
-) -> None:
-    elf = _build_variant(board, tiny_model, tmp_path, FAILURES[fault] + FIRST_START_ONLY)
-    with Emulator.start(board, elf) as emulator, Device.open(emulator.port) as device:
-        assert device.info.fault == fault
-        # The program counter of a fault lies in the code; at a stack overflow there is no saying.
-        assert (device.info.fault_address == 0) == (fault == "stack")
-        device.begin()
-
-
 def test_a_model_that_cannot_run_is_told_at_each_hello(board: Board, tiny_model: QuantModel, tmp_path: Path) -> None:
     # What stands for flash on this board is RAM, so a test can spoil it.
     spoil = "*(volatile uint32_t *)(uintptr_t)&dt_model.abi_version = 99;"
     main = f'#include "dt_model.h"\nint __wrap_main(void) {{ {spoil} return __real_main(); }}'
-    with Emulator.start(board, _build_variant(board, tiny_model, tmp_path, main)) as emulator:
+    with Emulator.start(board, build_variant(board, tiny_model, tmp_path, main)) as emulator:
         for _ in range(2):
             with pytest.raises(DeviceError, match=r"refused HELLO: .*ABI version are not supported"):
                 Device.open(emulator.port)

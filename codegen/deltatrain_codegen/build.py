@@ -136,7 +136,7 @@ def compile_flags(board: Board, out_dir: Path) -> list[str]:
 
 
 def link_flags(board: Board) -> list[str]:
-    """What linking for a board takes: its memory, and where everything lies in it."""
+    """What linking for a board takes beside `arch_flags`: its memory, and where everything lies in it."""
     places = {
         "dt_flash_origin": board.flash_origin,
         "dt_flash_bytes": board.flash_bytes,
@@ -145,7 +145,6 @@ def link_flags(board: Board) -> list[str]:
         "dt_stack_bytes": board.stack_bytes,
     }
     return [
-        *board.arch_flags,
         *LINK_FLAGS,
         *(f"-Wl,--defsym={name}={value:#x}" for name, value in places.items()),
         f"-T{board.linker_script}",
@@ -174,7 +173,7 @@ def _build(compiler: str, board: Board, out_dir: Path, elf: Path, tell: Progress
         with ThreadPoolExecutor(N_PROCESSES) as pool:
             list(pool.map(_run, commands))
         tell("linking")
-        _run([compiler, *link_flags(board), *map(str, objects), "-lgcc", "-o", str(elf)])
+        _run([compiler, *board.arch_flags, *link_flags(board), *map(str, objects), "-lgcc", "-o", str(elf)])
 
 
 def _run(command: Sequence[str]) -> None:

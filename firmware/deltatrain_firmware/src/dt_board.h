@@ -1,6 +1,7 @@
 /*
- * What a board must provide; each lives in a folder of its own under boards/. A board also brings a linker script that
- * places `.bss.dt_arena`, `.bss.dt_link` and the stack, and defines the symbols of dt_memory.c.
+ * What a board must provide: its C files and those that it takes from boards/common. docs/ADDING_A_BOARD.md. The two
+ * constants come from its board.toml. Its linker script, boards/common/sections.ld as a rule, places `.bss.dt_arena`,
+ * `.bss.dt_link` and the stack, and defines the symbols of dt_memory.c.
  */
 #ifndef DT_BOARD_H
 #define DT_BOARD_H
