@@ -190,7 +190,20 @@ def test_boards_are_listed() -> None:
 
 
 def test_every_command_explains_itself() -> None:
-    names = ["demo", "fit", "quantize", "export", "flash", "stop", "train", "evaluate", "compare", "boards", "sweep"]
+    names = [
+        "demo",
+        "fit",
+        "quantize",
+        "export",
+        "flash",
+        "stop",
+        "train",
+        "evaluate",
+        "compare",
+        "boards",
+        "sweep",
+        "tune",
+    ]
     assert set(main.commands) == {*names, "study"}
     for name in names:
         text = run(name, "--help").stdout

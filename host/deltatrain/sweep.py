@@ -41,8 +41,8 @@ class SweepConfig:
         Weights of the regulariser in the modes that have it.
     folds : tuple of int
         Of `datasets.fold_split`.
-    seeds : int
-        Seeds 0, 1, … of each fold.
+    seeds, first_seed : int
+        So many seeds of each fold, from the first one on.
     epochs, learning_rate
         From scratch.
     finetune_epochs, finetune_rate
@@ -59,6 +59,7 @@ class SweepConfig:
     betas: tuple[float, ...] = (1e-3,)
     folds: tuple[int, ...] = (0, 1, 2, 3, 4)
     seeds: int = 1
+    first_seed: int = 0
     epochs: int = 25
     learning_rate: float = 3e-3
     finetune_epochs: int = 10
@@ -113,7 +114,7 @@ def jobs_of(config: SweepConfig) -> tuple[list[Job], list[Job]]:
         for n_layers in config.layers:
             for n_hidden in config.hidden:
                 for fold in config.folds:
-                    for seed in range(config.seeds):
+                    for seed in range(config.first_seed, config.first_seed + config.seeds):
                         dense = _dense(config, cell, n_hidden, n_layers, fold, seed)
                         dense_jobs.append(Job("plain", fold, seed, dense, None))
                         others += _jobs(config, dense, fold, seed)
@@ -182,12 +183,16 @@ def run_sweep(
     shards = [_shard(data, job, None) for job in dense_jobs]
     rows = run_shards(shards, folder, jobs=jobs, dask=dask, shared=[data], progress=told(0), beside=_beside)
     # A dense model goes along by value: workers need not see this computer's files.
-    models = {job.fit: shard.model_path(folder) for job, shard in zip(dense_jobs, shards, strict=True)}
-    dense = {fit_config: FloatModel.load(path) for fit_config, path in models.items()}
+    dense = {job.fit: kept_dense(data, job, folder) for job in dense_jobs}
     shards = [_shard(data, job, None if job.dense is None else dense[job.dense]) for job in others]
     return rows + run_shards(
         shards, folder, jobs=jobs, dask=dask, shared=[data], progress=told(len(rows)), beside=_beside
     )
+
+
+def kept_dense(data: Dataset, job: Job, folder: Path) -> FloatModel:
+    """The dense model that a sweep in `folder` trained for this job."""
+    return FloatModel.load(_shard(data, job, None).model_path(folder))
 
 
 def _beside(row: Row) -> dict[str, Any]:

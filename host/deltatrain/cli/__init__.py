@@ -12,6 +12,7 @@ from deltatrain.cli.study import study
 from deltatrain.cli.sweep import sweep
 from deltatrain.cli.terminal import Group
 from deltatrain.cli.train import compare, evaluate, train
+from deltatrain.cli.tune import tune
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -37,5 +38,5 @@ def main() -> None:
     """
 
 
-for command in (demo, fit, quantize, export, flash, stop, train, evaluate, compare, boards, sweep, study):
+for command in (demo, fit, quantize, export, flash, stop, train, evaluate, compare, boards, sweep, tune, study):
     main.add_command(command)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from deltatrain.cli.terminal import Terminal
-from deltatrain.datasets import DATA_DIR_VARIABLE
+from deltatrain.datasets import DATA_DIR_VARIABLE, N_FOLDS
 from deltatrain.pretrain import KNOWN_SPEAKERS, SPEECH, Augmentation
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -128,6 +128,32 @@ dask_option = click.option(
     metavar="ADDRESS",
     help="Train on the workers of this Dask scheduler (tcp://HOST:PORT) instead of on this computer.",
 )
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
+    """Numbers and ranges of them, apart by commas: 0-4,7."""
+    numbers: list[int] = []
+    for part in value.split(","):
+        first, dash, last = part.partition("-")
+        try:
+            numbers += range(int(first), int(last if dash else first) + 1)
+        except ValueError:
+            raise click.BadParameter(f"{value!r} is not a list of numbers such as 0-4 or 0,2,5", ctx, param) from None
+    if not numbers:
+        raise click.BadParameter(f"{value!r} holds no number; give the smaller one first, as in 0-4", ctx, param)
+    return tuple(dict.fromkeys(numbers))
+
+
+def folds_option(default: str) -> Callable[[F], F]:
+    """--folds."""
+    return click.option(
+        "--folds",
+        callback=_numbers,
+        default=default,
+        show_default=True,
+        metavar="LIST",
+        help=f"Of the {N_FOLDS} folds 0 to {N_FOLDS - 1}: each tests another tenth of every speaker's recordings.",
+    )
 
 
 def theta_options(function: F) -> F:

@@ -9,7 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from deltatrain import datasets
-from deltatrain.cli.options import AUGMENTATIONS, augmentation_option, dask_option, data_options, json_option
+from deltatrain.cli.options import (
+    AUGMENTATIONS,
+    augmentation_option,
+    dask_option,
+    data_options,
+    folds_option,
+    json_option,
+)
 from deltatrain.cli.terminal import Terminal, table
 from deltatrain.errors import InputError
 from deltatrain.folders import make_folder
@@ -18,20 +25,6 @@ from deltatrain.report.sweep import sweep_picture
 from deltatrain.sweep import MODES, SweepConfig, run_sweep
 
 DEFAULTS = SweepConfig()
-
-
-def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
-    """Numbers and ranges of them, apart by commas: 0-4,7."""
-    numbers: list[int] = []
-    for part in value.split(","):
-        first, dash, last = part.partition("-")
-        try:
-            numbers += range(int(first), int(last if dash else first) + 1)
-        except ValueError:
-            raise click.BadParameter(f"{value!r} is not a list of numbers such as 0-4 or 0,2,5", ctx, param) from None
-    if not numbers:
-        raise click.BadParameter(f"{value!r} holds no number; give the smaller one first, as in 0-4", ctx, param)
-    return tuple(dict.fromkeys(numbers))
 
 
 @click.command()
@@ -50,9 +43,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[in
               help="From scratch or fine-tuned from the dense model, each without and with β.")  # fmt: skip
 @click.option("--beta", "betas", type=float, multiple=True, default=DEFAULTS.betas, show_default=True,
               help="Weight of Σ|Δh| in the modes with β.")  # fmt: skip
-@click.option("--folds", callback=_numbers, default="0-4", show_default=True, metavar="LIST",
-              help=f"Of the {datasets.N_FOLDS} folds 0 to {datasets.N_FOLDS - 1}: each tests another tenth of every "
-              "speaker's recordings.")  # fmt: skip
+@folds_option("0-4")
 @click.option("--seeds", type=click.IntRange(min=1), default=DEFAULTS.seeds, show_default=True,
               help="Seeds 0, 1, … of each fold.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1), default=DEFAULTS.epochs, show_default=True, help="From scratch.")
