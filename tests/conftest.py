@@ -99,19 +99,18 @@ def background_of_this_process(tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield
 
 
-SANITIZED = ("-std=gnu11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SANITIZED = ("gcc", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 @pytest.fixture(scope="session")
-def native_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[QuantModel], Path]:
-    """Build the firmware's loop and server for this PC, under sanitizers; a program that serves one TCP socket."""
-    compiler = shutil.which("gcc")
-    built: dict[bytes, Path] = {}
+def native_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[QuantModel, tuple[str, ...]], Path]:
+    """Build the firmware's loop and server for this PC, by a compiler and its flags; it serves one TCP socket."""
+    built: dict[tuple[bytes, tuple[str, ...]], Path] = {}
 
-    def build(model: QuantModel) -> Path:
-        if compiler is None:
-            pytest.skip("gcc is not installed; `make setup` installs it")
-        key = model.hash()
+    def build(model: QuantModel, compiler: tuple[str, ...]) -> Path:
+        if shutil.which(compiler[0]) is None:
+            pytest.skip(f"{compiler[0]} is not installed; `make setup` installs it")
+        key = model.hash(), compiler
         if key not in built:
             folder = tmp_path_factory.mktemp("native")
             for name, text in generate(model).items():
@@ -131,8 +130,8 @@ def native_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[QuantM
             ]
             program = folder / "native_device"
             command = [
-                compiler,
-                *SANITIZED,
+                *compiler,
+                "-std=gnu11",
                 *(f"-I{path}" for path in includes),
                 *map(str, sources),
                 "-o",
@@ -151,6 +150,7 @@ class NativeDevice:
 
     port: int
     process: subprocess.Popen[bytes]
+    program: Path
 
     @property
     def url(self) -> str:
@@ -159,12 +159,14 @@ class NativeDevice:
 
 
 @pytest.fixture
-def native_device(native_program: Callable[[QuantModel], Path]) -> Iterator[Callable[[QuantModel], NativeDevice]]:
+def native_device(
+    native_program: Callable[[QuantModel, tuple[str, ...]], Path],
+) -> Iterator[Callable[..., NativeDevice]]:
     """Start devices on this PC; each must still run, without a sanitizer's complaint, when the test ends."""
     started: list[NativeDevice] = []
 
-    def start(model: QuantModel) -> NativeDevice:
-        program = native_program(model)
+    def start(model: QuantModel, compiler: tuple[str, ...] = SANITIZED) -> NativeDevice:
+        program = native_program(model, compiler)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             # Accepted connections inherit it: a reply goes out in several small pieces.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -174,7 +176,7 @@ def native_device(native_program: Callable[[QuantModel], Path]) -> Iterator[Call
                 pass_fds=[listener.fileno()],
                 stderr=subprocess.PIPE,
             )
-            started.append(NativeDevice(listener.getsockname()[1], process))
+            started.append(NativeDevice(listener.getsockname()[1], process, program))
         return started[-1]
 
     yield start

@@ -28,31 +28,36 @@ SPREADS = (0.3, 1.0, 4.0, 30.0)
 
 
 def train_on(board: Board, model: QuantModel, settings: Settings, rng: Rng, n_steps: int) -> int:
-    """Train a model on a board, on the host's C core and in integers; how many words of the board were compared.
-
-    After every step the board's words are compared: hidden states, outcome, logits, and every tensor.
-    """
-    oracle, core, words = FixedNetwork(model), CoreNetwork(model), 0
+    """Build a model's firmware for a board and `train_beside` it; how many words of the board were compared."""
     with (
         tempfile.TemporaryDirectory() as folder,
         Emulator.start(board, export(model, board, Path(folder)).elf) as emulator,
         Device.open(emulator.port) as device,
     ):
-        device.check_model(model.hash())
+        return train_beside(device, model, settings, rng, n_steps)
+
+
+def train_beside(device: Device, model: QuantModel, settings: Settings, rng: Rng, n_steps: int) -> int:
+    """Train a model on a device, on the host's C core and in integers; how many words of the device were compared.
+
+    After every step they are compared: hidden states, outcome, logits, and every tensor.
+    """
+    oracle, core, words = FixedNetwork(model), CoreNetwork(model), 0
+    device.check_model(model.hash())
+    for network in (oracle, core, device):
+        settings.apply(network)
+    for _ in range(n_steps):
+        x = random_frames(rng, int(rng.integers(1, model.max_steps + 1)), model.n_in)
+        label = int(rng.integers(model.n_classes))
         for network in (oracle, core, device):
-            settings.apply(network)
-        for _ in range(n_steps):
-            x = random_frames(rng, int(rng.integers(1, model.max_steps + 1)), model.n_in)
-            label = int(rng.integers(model.n_classes))
-            for network in (oracle, core, device):
-                network.begin()
-            hidden = oracle.push(x)
-            for network in (core, device):
-                assert_same(hidden, network.push(x), "hidden states")
-            expected = oracle.train(label)
-            assert_same_words(oracle, core, model, expected, core.train(label))
-            words += hidden.size + assert_same_words(oracle, device, model, expected, device.train(label))
-        assert device.hello().step == n_steps
+            network.begin()
+        hidden = oracle.push(x)
+        for network in (core, device):
+            assert_same(hidden, network.push(x), "hidden states")
+        expected = oracle.train(label)
+        assert_same_words(oracle, core, model, expected, core.train(label))
+        words += hidden.size + assert_same_words(oracle, device, model, expected, device.train(label))
+    assert device.hello().step == n_steps
     return words
 
 

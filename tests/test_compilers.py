@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from equality import EXTREMES
+from conftest import NativeDevice
+from elftools.elf.elffile import ELFFile
+from equality import EXTREMES, random_model, random_settings
+from study_cores import train_beside
 
 import deltatrain_core
+from deltatrain.link import Device
 
-STEPS = 100
+STEPS, FEW_STEPS = 100, 20
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
 
 BUILDS = {
@@ -26,11 +33,14 @@ BUILDS = {
     "clang -O3": ("clang", "-O3"),
     "clang UBSan": ("clang", "-O1", "-fsanitize=undefined", "-fsanitize-trap=all"),
 }
+# The levels between, at fewer steps; `make study-equality` takes thousands on each.
+FEW = {f"{compiler} {level}": (compiler, level) for compiler in ("gcc", "clang") for level in ("-O1", "-O2", "-Os")}
 
 
-@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("build", [*BUILDS, *FEW])
 def test_every_build_equals_the_integer_reference(build: str, tmp_path: Path) -> None:
-    compiler, *flags = BUILDS[build]
+    compiler, *flags = (BUILDS | FEW)[build]
+    steps = FEW_STEPS if build in FEW else STEPS
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed; `make setup` installs it")
     library = tmp_path / "core.so"
@@ -42,11 +52,28 @@ def test_every_build_equals_the_integer_reference(build: str, tmp_path: Path) ->
     if build == "gcc ASan":  # its allocator must be there first; Python itself leaks on purpose
         runtime = subprocess.check_output([compiler, "-print-file-name=libasan.so"], text=True).strip()
         environment |= {"LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0"}
-    command = [sys.executable, str(program), str(library), str(STEPS), "1"]
+    command = [sys.executable, str(program), str(library), str(steps), "1"]
     outcome = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    assert outcome.stdout.startswith(f"{STEPS + len(EXTREMES)} steps, ")
+    assert outcome.stdout.startswith(f"{steps + len(EXTREMES)} steps, ")
     assert outcome.stdout.endswith(" words compared, 0 words differ\n")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="32-bit programs beside 64-bit ones: amd64 alone")
+@pytest.mark.parametrize("optimisation", ["-O0", "-O3"])
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_a_32_bit_build_equals_the_integer_reference(
+    compiler: str, optimisation: str, native_device: Callable[..., NativeDevice]
+) -> None:
+    """Core and server as a program of 32 bits, over its socket: pointers of 4 bytes, int64 aligned to 4."""
+    rng = np.random.default_rng(32)
+    for cells in (("lstm",), ("rnn", "gru")):
+        model = random_model(rng, 9, 12, 5, 24, spread=1.0, cells=cells)
+        running = native_device(model, (compiler, "-m32", optimisation, *WARNINGS))
+        with running.program.open("rb") as file:
+            assert ELFFile(file).elfclass == 32
+        with Device.open(running.url) as device:
+            assert train_beside(device, model, random_settings(rng, model), rng, 30) > 10_000
 
 
 CROSS_COMPILER = "arm-none-eabi-gcc"
