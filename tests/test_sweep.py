@@ -200,6 +200,14 @@ def test_points_pool_folds_and_compare_with_the_right_dense_network() -> None:
     assert dense.ratio == dense_tuned.ratio == 1.0
 
 
+def test_a_dense_network_without_mistakes_has_no_ratio_and_one_with_few_no_upper_end() -> None:
+    _, none = pooled([point_row("plain", 0.0, 0, []), point_row("plain", 0.3, 0, [1])])
+    assert (none.ratio, none.ratio_low, none.ratio_high) == (None, None, None)
+    _, few = pooled([point_row("plain", 0.0, 0, [2]), point_row("plain", 0.3, 0, [1])])
+    assert few.ratio == 1.0 and few.ratio_low == 0.0 and few.ratio_high is None
+    json.dumps(vars(few), allow_nan=False)
+
+
 def test_a_recording_that_two_seeds_test_counts_once() -> None:
     (point,) = pooled([point_row("plain", 0.0, 0, [1, 2]), point_row("plain", 0.0, 0, [2], seed=1)])
     assert (point.items, point.seeds, point.error) == (100, 2, 0.015)

@@ -37,7 +37,8 @@ class Point:
     occupancy_x, occupancy_h : float
         Share of transmitted entries of inputs and of hidden states.
     ratio, ratio_low, ratio_high : float or None
-        Error over that of `versus`, and the 95 % interval of a bootstrap over the test recordings that both saw.
+        Error over that of `versus`, and the 95 % interval of a bootstrap over the test recordings that both saw. None
+        where the dense network made no mistake; `ratio_high` also where drawing again might well find none.
     versus : str
         The dense network to compare with: `plain`, trained from scratch, or `finetune`, trained as much longer as the
         fine-tuned ones were.
@@ -195,7 +196,8 @@ def _ratio(rows: Sequence[Row], versus: Sequence[Row]) -> tuple[float | None, fl
     if not wrong_versus.total():
         return None, None, None
     ratio = (wrong.total() / counts[0]) / (wrong_versus.total() / counts[1])
-    return ratio, *bootstrap_ratio(wrong, wrong_versus, items, (counts[0], counts[1]))
+    low, high = bootstrap_ratio(wrong, wrong_versus, items, (counts[0], counts[1]))
+    return ratio, low, high if np.isfinite(high) else None
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:

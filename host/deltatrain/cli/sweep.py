@@ -143,5 +143,9 @@ def _line(point: Point) -> tuple[str, ...]:
         f"{point.op_reduction:.2f}",
         f"{point.op_reduction_without_dx:.2f}",
         "" if point.ratio is None else f"{point.ratio:.2f}",
-        "" if point.ratio_low is None else f"{point.ratio_low:.2f}–{point.ratio_high:.2f}",
+        "" if point.ratio_low is None else f"{point.ratio_low:.2f}–{_or_infinity(point.ratio_high)}",
     )
+
+
+def _or_infinity(value: float | None) -> str:
+    return "∞" if value is None else f"{value:.2f}"
