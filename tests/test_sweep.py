@@ -20,7 +20,7 @@ from deltatrain.datasets import Dataset, fold_split, fsdd
 from deltatrain.errors import InputError
 from deltatrain.features import FeatureConfig
 from deltatrain.model import FloatModel
-from deltatrain.points import bootstrap_ratio, pooled, wilson
+from deltatrain.points import bootstrap_ratio, pooled, read_csv, wilson, write_csv
 from deltatrain.shards import Outcome, Row
 from deltatrain.sweep import MODES, SweepConfig, jobs_of, run_sweep
 
@@ -253,3 +253,9 @@ def test_all_modes_are_drawn() -> None:
     from deltatrain.report.sweep import _MODES
 
     assert set(_MODES) == set(MODES)
+
+
+def test_a_table_of_models_is_read_back(tmp_path: Path) -> None:
+    rows = [point_row("plain", 0.0, 0, [1, 2]), point_row("finetune+beta", 0.25, 1, [], beta=1e-3)]
+    write_csv(tmp_path / "models.csv", rows)
+    assert read_csv(tmp_path / "models.csv") == rows

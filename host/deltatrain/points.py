@@ -209,6 +209,20 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
             writer.writerow([_cell(value) for value in row.values()])
 
 
+def read_csv(path: Path) -> list[Row]:
+    """The rows that `write_csv` wrote, numbers to the digits that stand there."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{key: _value(key, text) for key, text in line.items()} for line in csv.DictReader(file)]
+
+
+def _value(key: str, text: str) -> object:
+    if key in ("cell", "mode"):
+        return text
+    if key == "wrong":
+        return [int(number) for number in text.split()]
+    return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
 def write_points_csv(path: Path, points: Sequence[Point]) -> None:
     """One line a setting."""
     with path.open("w", newline="", encoding="utf-8") as file:
