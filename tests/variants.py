@@ -27,12 +27,13 @@ def build_variant(board: Board, model: QuantModel, folder: Path, main: str) -> P
     return elf
 
 
-# In the order of `wanted`: what makes a processor fault. A fault's name is the link's.
-FAULTS = ("usage", "bus", "stack")
+# In the order of `wanted`: what makes a processor fault, by the link's name of the fault where it has one.
+FAULTS = ("usage", "bus", "alignment", "stack")
 FAILING = """
 static volatile uint32_t started_before __attribute__((section(".bss.dt_noinit")));
 volatile uint32_t wanted __attribute__((section(".bss.dt_noinit")));
 static volatile uint32_t depth;
+static uint32_t words[2];
 
 __attribute__((noinline)) static uint32_t fail_at(uint32_t n)
 {
@@ -52,6 +53,12 @@ int __wrap_main(void)
         case 1:
             *(volatile uint32_t *)NOTHING_THERE = 1;
             break;
+        case 2: {
+            uintptr_t odd = (uintptr_t)words + 1u;
+            __asm__ volatile("" : "+r"(odd)); /* or the compiler stores the bytes one by one */
+            *(volatile uint32_t *)odd = 1;
+            break;
+        }
         default:
             (void)fail_at(0);
         }
