@@ -153,6 +153,11 @@ class Samples:
     items: tuple[Sample, ...]
     saturated: int
 
+    @property
+    def values(self) -> int:
+        """Feature values of all samples."""
+        return sum(sample.frames.size for sample in self.items)
+
 
 def samples_of(model: QuantModel, dataset: Dataset, chosen: Sequence[int] | NDArray[np.int64]) -> Samples:
     """Items of a data set in the model's input format, in the order given."""
