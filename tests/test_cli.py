@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from scipy.io import wavfile
 from deltatrain.cli import main
 from deltatrain.model_file import METADATA_KEY
 from deltatrain.quant_model import QuantModel
+from deltatrain.rates import Rates
 from deltatrain_codegen.memory import resized
 
 CLASSES = {"low": 300, "middle": 800, "high": 2000}  # tones, Hz
@@ -111,6 +113,7 @@ def test_rollback_brings_the_old_weights_back(folder: Path, port: str) -> None:
     # A rate far too large: the speaker's other utterances suffer.
     ruined = run_json("train", *on_device(folder, port), "--rollback", "always", "--learning-rate", 31, "--clip", 1e4)
     assert ruined["error_trained"] > before and ruined["rolled_back"]
+    assert ruined["rates"]["saturated_w"] > 0
     assert ruined["error_after"] == before == run_json("evaluate", *on_device(folder, port))["error"]
 
 
@@ -120,6 +123,7 @@ def test_the_main_job_with_a_stack_of_grus(folder: Path) -> None:
     story = run_json("demo", "--data", folder / "tones", *SMALL, *options, "--out", out)
     assert story["train_steps"] == len(CLASSES) * PER_CLASS
     assert story["words_different"] == 0 and story["op_reduction"] > 1
+    assert set(story["rates"]) == {field.name for field in fields(Rates)}
     model = QuantModel.load(out / "model.safetensors")
     assert [(layer.cell, layer.n_in, layer.n_hidden) for layer in model.layers] == [("gru", 16, 6), ("gru", 6, 6)]
     # All tensors of both layers, after every step.
@@ -133,6 +137,7 @@ def test_compare_finds_no_difference_and_restores_the_weights(folder: Path, port
     compared = run_json("compare", *on_device(folder, port))
     assert compared["steps"] == len(CLASSES) * PER_CLASS
     assert compared["words_different"] == 0 and compared["first_difference"] is None
+    assert compared["rates"]["saturated_w"] == 0 < compared["rates"]["underflow_dm"] < 1
     model = QuantModel.load(folder / "model.safetensors")
     weights = sum(tensor.size for tensor in model.tensors().values())
     assert compared["words_compared"] > compared["steps"] * weights

@@ -19,6 +19,7 @@ from deltatrain import report
 from deltatrain.comparison import Comparison, Difference
 from deltatrain.errors import InputError
 from deltatrain.quantize import TensorFormat
+from deltatrain.rates import Rates
 from deltatrain.report import words
 from deltatrain.report.confusion import n_wrong, top_confusions
 from deltatrain.report.page import html
@@ -116,6 +117,7 @@ def make_story(
         size=FirmwareSize(61_440, sum(ram.values()), ram, 100_364),
         n_cut=12,
         n_saturated=4,
+        rates=Rates(1.1e-5, 0.0, 0.0, 0.0, 9e-7, 8.3e-5),
         seconds={
             "data": 2.1,
             "pre-training": 41.7,
@@ -249,8 +251,9 @@ def test_counters_are_sums_over_the_steps(main_text: str) -> None:
     results = [step.result for step in MAIN.comparison.steps]
     underflows = [r.underflow_dm for r in results]
     n_steps = sum(u > 0 for u in underflows)
-    assert f"rounded to 0 in {n_steps} of 50 steps {sum(underflows):,} " in page
-    assert "weights and biases at the end of their format in 1 of 50 steps 1 " in page
+    assert f"rounded to 0 in {n_steps} of 50 steps; 8.3·10⁻⁵ of the values computed {sum(underflows):,} " in page
+    assert "weights and biases at the end of their format in 1 of 50 steps; 9.0·10⁻⁷ of the values computed 1 " in page
+    assert "clamped by the input format 1.1·10⁻⁵ of the training and test utterances" in page
     assert f"clip of 50 steps {sum(r.clipped for r in results)} " in page
 
 

@@ -22,6 +22,7 @@ from deltatrain.personal import CALIBRATION_ITEMS, KNOWN_TEST_ITEMS, personal, p
 from deltatrain.pretrain import Epoch, FitConfig, fit
 from deltatrain.pretrain import evaluate as evaluate_float
 from deltatrain.quantize import quantize
+from deltatrain.rates import Rates
 from deltatrain.session import opened
 from deltatrain.story import Story
 from deltatrain.training import Progress, Settings, evaluate, samples_of
@@ -148,6 +149,7 @@ def run(config: DemoConfig, reporter: Reporter) -> Story:
         size=size,
         n_cut=data.n_cut,
         n_saturated=train.saturated + test.saturated,
+        rates=Rates.of(model, [step.result for step in comparison.steps], train, test),
         seconds=seconds,
         pretrained_here=pretrained_here,
     )

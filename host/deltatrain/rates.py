@@ -54,8 +54,8 @@ class Rates:
     underflow_dm: float
 
     @staticmethod
-    def of(model: QuantModel, results: Sequence[Counts], samples: Samples) -> Rates:
-        """Rates of training steps on the samples; `samples` may hold more than were trained on."""
+    def of(model: QuantModel, results: Sequence[Counts], *samples: Samples) -> Rates:
+        """Rates of training steps; the samples, of which x's rate is, may be more than were trained on."""
         frames = sum(result.n_steps for result in results)
         hidden = frames * sum(layer.n_hidden for layer in model.layers)
         kept = frames * sum(layer.n_hidden for layer in model.layers if layer.cell != "rnn")
@@ -63,10 +63,10 @@ class Rates:
         parameters = len(results) * sum(tensor.size for tensor in model.tensors().values())
 
         def rate(name: str, values: int) -> float:
-            return sum(getattr(result, name) for result in results) / max(values, 1)
+            return float(sum(getattr(result, name) for result in results) / max(values, 1))
 
         return Rates(
-            saturated_x=samples.saturated / max(samples.values, 1),
+            saturated_x=sum(part.saturated for part in samples) / max(sum(part.values for part in samples), 1),
             saturated_h=rate("saturated_h", hidden),
             saturated_c=rate("saturated_c", kept),
             saturated_grad=rate("saturated_grad", entries),

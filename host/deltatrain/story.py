@@ -9,6 +9,7 @@ from typing import Any
 from deltatrain.comparison import Comparison
 from deltatrain.quant_model import QuantModel
 from deltatrain.quantize import H_FRAC_BITS, TensorFormat
+from deltatrain.rates import Rates
 from deltatrain.training import Evaluation, Operations, Settings, count_operations
 
 
@@ -54,6 +55,8 @@ class Story:
     size : FirmwareSize
     n_cut, n_saturated : int
         Utterances longer than the firmware's maximum, and feature values that the input format clamped.
+    rates : Rates
+        Saturations and underflows of the training steps, and of the features, as fractions.
     seconds : dict of str to float
         Wall time by part of the job.
     pretrained_here : bool
@@ -79,6 +82,7 @@ class Story:
     size: FirmwareSize
     n_cut: int
     n_saturated: int
+    rates: Rates
     seconds: dict[str, float]
     pretrained_here: bool
 
@@ -121,6 +125,7 @@ class Story:
             "ram": self.size.ram,
             "cut": self.n_cut,
             "saturated_features": self.n_saturated,
+            "rates": self.rates.to_dict(),
             "theta_x": self.theta[0],
             "theta_h": self.theta[1],
             "learning_rate": float(self.settings.learning_rate),

@@ -28,6 +28,7 @@ from deltatrain.fixed import FixedNetwork
 from deltatrain.link import Device
 from deltatrain.personal import personal, pretrained_on
 from deltatrain.quant_model import QuantModel
+from deltatrain.rates import Rates
 from deltatrain.session import opened
 from deltatrain.training import Samples, Settings, count_operations, samples_of
 from deltatrain.training import evaluate as evaluate_engine
@@ -134,6 +135,7 @@ def train(
         "op_reduction": operations.reduction,
         "rolled_back": rolled_back,
         "loss": sum(step.loss for step in steps) / len(steps),
+        "rates": Rates.of(job.model, [step.result for step in steps], job.train).to_dict(),
         "cut": job.n_cut,
     }
     terminal.result(
@@ -267,6 +269,7 @@ def compare(
         "first_difference": None if first is None else first.to_dict(),
         "float_error": outcome.float_error,
         "float_weight_error": outcome.float_weight_error,
+        "rates": Rates.of(job.model, [step.result for step in outcome.steps], job.train).to_dict(),
     }
 
     def show(console: Console) -> None:

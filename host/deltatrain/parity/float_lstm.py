@@ -25,7 +25,7 @@ FLAGS = ("-std=c11", "-O3", "-march=native", "-fopenmp-simd", "-Wall", "-Wextra"
 
 
 @lru_cache(maxsize=1)
-def _library() -> tuple[FFI, Any]:
+def _library() -> tuple[Any, Any]:
     """Compile and load, once a process."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
@@ -61,7 +61,7 @@ class FloatLstm:
 
     def __init__(self, model: FloatModel, max_steps: int) -> None:
         if [layer.cell for layer in model.layers] != ["lstm"] or model.readout != "last":
-            raise InputError("the compiled float64 trainer has one LSTM layer with a readout at the last step, no other")
+            raise InputError("the compiled float64 trainer takes one LSTM layer with a readout at the last step alone")
         self._ffi, self._lib = _library()
         layer = model.layers[0]
         n, h, rows = layer.n_in + layer.n_hidden, layer.n_hidden, 4 * layer.n_hidden

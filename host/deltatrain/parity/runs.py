@@ -54,7 +54,7 @@ class ScratchConfig:
 
 @dataclass(frozen=True)
 class PersonalConfig:
-    """A pre-trained model meets a speaker: one pass over five utterances of each class, from the same weights each time.
+    """A pre-trained model meets a speaker: one pass over a few utterances of each class, again and again.
 
     Attributes
     ----------
@@ -95,7 +95,8 @@ def initial_model(data: Dataset, train: IntArray, config: ScratchConfig, seed: i
     features = fit_standardisation(data.config, [data.features[item] for item in train])
     n_in = data.features[0].shape[1]
     fit = FitConfig(n_hidden=config.n_hidden, seed=seed)
-    tensors = initial_parameters(fit, n_in, len(data.class_names), np.random.default_rng(seed)).by_name
+    random = initial_parameters(fit, n_in, len(data.class_names), np.random.default_rng(seed)).by_name
+    tensors = {name: tensor.astype(np.float64) for name, tensor in random.items()}
     layer = LayerWeights(
         cell="lstm",
         theta_x=config.theta,

@@ -1,4 +1,4 @@
-"""What fixed point costs against float64, over folds, speakers and seeds, with a confidence interval of the difference."""
+"""What fixed point costs against float64, over folds, speakers and seeds, with a confidence interval."""
 
 from __future__ import annotations
 

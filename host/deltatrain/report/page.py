@@ -220,10 +220,12 @@ def _counters(story: Story) -> list[Row]:
     for name, meaning in COUNTERS.items():
         values = [getattr(result, name) for result in results]
         n_steps = sum(value > 0 for value in values)
-        rows.append(Row(meaning, f"{sum(values):,}", f"in {n_steps} of {words.count(len(values), 'step')}"))
+        share = f"{words.small(getattr(story.rates, name))} of the values computed"
+        rows.append(Row(meaning, f"{sum(values):,}", f"in {n_steps} of {words.count(len(values), 'step')}; {share}"))
     clipped = sum(result.clipped for result in results)
     rows.append(Row("steps made smaller by the clip", f"{clipped:,}", f"of {words.count(len(results), 'step')}"))
-    rows.append(Row("feature values clamped by the input format", f"{story.n_saturated:,}"))
+    share = f"{words.small(story.rates.saturated_x)} of the training and test utterances' values"
+    rows.append(Row("feature values clamped by the input format", f"{story.n_saturated:,}", share))
     rows.append(
         Row(
             "utterances that lost their end",
