@@ -16,7 +16,8 @@ CORE := ctypes_core/deltatrain_core
 CORE_SOURCES := $(wildcard $(CORE)/build_core.py $(CORE)/src/*.[ch] $(CORE)/include/*.h)
 PACKAGING := setup.cfg setup.py pyproject.toml
 
-.PHONY: help demo test setup study-speakers study-voices study-sweep study-equality study-cores digits clean debian
+.PHONY: help demo test setup study-speakers study-voices study-sweep study-parity study-equality study-cores digits \
+	clean debian
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -40,6 +41,9 @@ study-voices: setup ## each held-out voice of the embedded data, three seeds
 
 study-sweep: setup ## thresholds, error and operations on fsdd, 350 models (DATA_DIR=DIR; about an hour on two cores)
 	$(BIN)/deltatrain sweep --data fsdd --data-dir $(or $(DATA_DIR),$(DELTATRAIN_DATA),.) --jobs $(JOBS) $(ARGS)
+
+study-parity: setup ## float64 against fixed point on fsdd, from scratch and in personalisation (DATA_DIR=DIR; half an hour)
+	$(BIN)/deltatrain study parity --data fsdd --data-dir $(or $(DATA_DIR),$(DELTATRAIN_DATA),.) --jobs $(JOBS) $(ARGS)
 
 study-equality: setup ## 12,000 random training steps on every build of the core, word by word (some ten minutes)
 	$(BIN)/python tests/study_equality.py --jobs $(JOBS) $(ARGS)

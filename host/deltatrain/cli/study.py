@@ -22,6 +22,7 @@ from deltatrain.cli.options import (
     theta_options,
     thetas,
 )
+from deltatrain.cli.parity import parity
 from deltatrain.cli.terminal import Terminal, percent, table
 from deltatrain.demo import DemoConfig
 from deltatrain.errors import CheckFailed
@@ -36,6 +37,9 @@ DEFAULTS = ReplayStudy()
 @click.group()
 def study() -> None:
     """Many runs, pooled: speakers × seeds. Finished runs are kept; the same command goes on where it stopped."""
+
+
+study.add_command(parity)
 
 
 @study.command()

@@ -76,7 +76,7 @@ def _as_it_is(model: QuantModel) -> QuantModel:
 
 @dataclass(frozen=True)
 class Fixed:
-    """The fixed-point side.
+    """The fixed-point side: by default the C core, as `quantize` would have it.
 
     Attributes
     ----------

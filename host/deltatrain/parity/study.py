@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 from deltatrain.datasets import Dataset
+from deltatrain.folders import make_folder
 from deltatrain.model import FloatModel
 from deltatrain.parity.runs import Fixed, PersonalConfig, ScratchConfig, personalise, scratch
 from deltatrain.pretrain import FitConfig, fit
@@ -134,6 +136,27 @@ def difference(part: str, of_float: Sequence[float], of_fixed: Sequence[float]) 
     if n > 1:
         half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * paired.std(ddof=1) / np.sqrt(n))
     return Difference(part, n, float(np.mean(of_float)), float(np.mean(of_fixed)), float(paired.mean()), half)
+
+
+def rates_by_epoch(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """Saturations and underflows of fixed point from scratch: `Rates` of each epoch, the mean over the folds."""
+    runs = [row["runs"]["rates"] for row in rows if row["part"] == "scratch"]
+    return [
+        {name: float(np.mean([rates[name] for rates in of_epoch])) for name in of_epoch[0]}
+        for of_epoch in zip(*runs, strict=True)
+    ]
+
+
+def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """One line a run: part, name, and both mean errors as fractions."""
+    make_folder(path.parent)
+    columns = ("part", "name", "float", "fixed")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([row[column] if isinstance(row[column], str) else f"{row[column]:.6f}" for column in columns]
+                         for row in rows)  # fmt: skip
+    return path
 
 
 def pretrained(data: Dataset, speaker: str, seed: int, config: FitConfig) -> FloatModel:
