@@ -48,7 +48,7 @@ study-parity: setup ## float64 against fixed point on fsdd, from scratch and in 
 study-equality: setup ## 12,000 random training steps on every build of the core, word by word (some ten minutes)
 	$(BIN)/python tests/study_equality.py --jobs $(JOBS) $(ARGS)
 
-study-cores: setup ## random models trained on every board, every word compared (about a quarter of an hour)
+study-cores: setup ## random models trained on every board, every word compared (some ten minutes)
 	$(BIN)/python tests/study_cores.py --jobs $(JOBS) $(ARGS)
 
 digits: setup ## synthesise the embedded data set anew (needs espeak-ng)
