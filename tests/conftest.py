@@ -60,6 +60,7 @@ def integer_model(
     class_names: tuple[str, ...] = ("yes", "no", "maybe"),
     weight_bound: int = 6000,
     cells: tuple[str, ...] = ("lstm",),
+    readout: str = "last",
 ) -> QuantModel:
     """A model made of integers alone; one layer for each of `cells`, each of `n_hidden` units."""
     n_classes = len(class_names)
@@ -76,6 +77,7 @@ def integer_model(
         clip=Scale.from_float(2.0, "clip"),
         class_names=class_names,
         features=FeatureConfig(n_bands=n_in, max_frames=max_steps),
+        readout=readout,
     )
 
 

@@ -23,14 +23,17 @@ from deltatrain.features import FeatureConfig
 from deltatrain.fixed import FixedNetwork, SampleResult
 from deltatrain.model import N_ACCUMULATORS, N_GATES
 from deltatrain.quant_model import QuantLayer, QuantModel
+from deltatrain.reference import READOUT_KINDS as READOUTS
 from deltatrain.scale import Scale
 from deltatrain.training import Engine, Settings
-from deltatrain_core import CoreNetwork, StepResult
+from deltatrain_core import NO_CLASS, NO_VALUE, CoreNetwork, StepResult
 from deltatrain_core._core import lib
 from deltatrain_core.build_core import DECLARING_HEADERS, declarations
 
 Rng = np.random.Generator
+NO_BETA = Scale(0, 0)
 V_MAX = lib.DRNN_V_MAX
+TARGET_MAX = lib.DRNN_TARGET_MAX
 CELLS = ("lstm", "gru", "rnn")
 
 
@@ -69,6 +72,7 @@ def random_model(
     max_steps: int,
     spread: float,
     cells: Sequence[str] = ("lstm",),
+    readout: str = "last",
 ) -> QuantModel:
     """A model with random tensors and formats; `spread` 1 is a trained network's, 30 saturates everything.
 
@@ -80,18 +84,32 @@ def random_model(
         units = n_hidden if len(layers) == len(cells) - 1 else int(rng.integers(1, 32))
         layers.append(random_layer(rng, cell, width, units, x_frac_bits, spread))
         width, x_frac_bits = units, 14
-    readout = rng.normal(0, 2000 * spread, (n_classes, n_hidden)).clip(-32767, 32767)
+    readout_weight = rng.normal(0, 2000 * spread, (n_classes, n_hidden)).clip(-32767, 32767)
     return QuantModel(
         layers=tuple(layers),
         readout_frac_bits=int(rng.integers(10, 16)),
-        readout_weight=readout.astype(np.int16),
+        readout_weight=readout_weight.astype(np.int16),
         readout_bias=rng.normal(0, 2**20, n_classes).astype(np.int32),
         max_steps=max_steps,
         learning_rate=Scale.from_float(float(rng.choice([0.001, 0.08, 1.0, 20.0])), "learning rate"),
         clip=Scale.from_float(float(rng.choice([0.1, 2.0, 1e6])), "clip"),
         class_names=tuple(str(k) for k in range(n_classes)),
         features=FeatureConfig(),
+        readout=readout,
     )
+
+
+def random_targets(rng: Rng, model: QuantModel, n_steps: int) -> NDArray[np.int32] | None:
+    """A target for each frame, of some or most of them missing; None for a readout that takes none."""
+    missing = rng.random(n_steps) < rng.choice([0.0, 0.2, 0.9])
+    missing[rng.integers(n_steps)] = False
+    if model.readout == "frames":
+        return np.where(missing, NO_CLASS, rng.integers(model.n_outputs, size=n_steps)).astype(np.int32)
+    if model.readout == "regression":
+        spread = rng.choice([2.0**4, 2.0**12, 2.0**16, 2.0**30])
+        values = rng.normal(0, spread, (n_steps, model.n_outputs)).clip(-TARGET_MAX, TARGET_MAX)
+        return np.where(missing[:, None], NO_VALUE, values).astype(np.int32)
+    return None
 
 
 def random_cells(rng: Rng) -> list[str]:
@@ -112,13 +130,20 @@ def random_frames(rng: Rng, n_steps: int, n_in: int) -> NDArray[np.int16]:
 
 
 def assert_same_step(
-    oracle: FixedNetwork, core: CoreNetwork, model: QuantModel, x: NDArray[np.int16], label: int
+    oracle: FixedNetwork,
+    core: CoreNetwork,
+    model: QuantModel,
+    x: NDArray[np.int16],
+    label: int,
+    targets: NDArray[np.int32] | None = None,
 ) -> int:
-    """Train both on a sample; how many words agree."""
+    """Train both on a sample, by its label or by the targets of its frames; how many words agree."""
     for network in (oracle, core):
         network.begin()
-    hidden = oracle.push(x)
-    assert_same(hidden, core.push(x), "hidden states")
+    hidden = oracle.push(x, targets=targets)
+    assert_same(hidden, core.push(x, targets=targets), "hidden states")
+    if targets is not None:
+        return hidden.size + assert_same_words(oracle, core, model, oracle.learn(), core.learn())
     return hidden.size + assert_same_words(oracle, core, model, oracle.train(label), core.train(label))
 
 
@@ -155,7 +180,8 @@ def random_step(
 ) -> int:
     """Train both on a random sample, of any length or of `n_steps` frames; how many words were compared."""
     x = random_frames(rng, n_steps or int(rng.integers(1, model.max_steps + 1)), model.n_in)
-    return assert_same_step(oracle, core, model, x, int(rng.integers(model.n_classes)))
+    targets = random_targets(rng, model, len(x))
+    return assert_same_step(oracle, core, model, x, int(rng.integers(model.n_outputs)), targets)
 
 
 @dataclass(frozen=True)
@@ -167,6 +193,8 @@ class Extreme:
     label: int
     reaches: Callable[[SampleResult], bool]
     written: dict[str, NDArray[Any]] = field(default_factory=dict)
+    targets: NDArray[np.int32] | None = None
+    beta: Scale = NO_BETA
 
 
 FASTEST = Scale(65535, -11)  # the largest learning rate
@@ -269,6 +297,77 @@ def rate(learning_rate: Scale, clip: Scale, clipped: int) -> Callable[[], Extrem
     return build
 
 
+def frames_at_most_confidence() -> Extreme:
+    """Every frame is judged with the greatest error, p − onehot = ±1, over the longest sample."""
+    model = extreme_model(1, 8, 2, 4096, readout="frames", readout_frac_bits=10)
+    readout = np.repeat([[32767], [-32767]], 8, axis=1)
+    written = {"readout.weight": readout, "readout.bias": np.array([2**31 - 1, INT32_MIN])}
+    targets = np.ones(4096, np.int32)
+    return Extreme(model, swings(4096, 1), 0, lambda r: r.n_wrong == 4096 and r.loss > 2**23, written, targets)
+
+
+def frames_with_no_error() -> Extreme:
+    """Every frame is judged right without a doubt: no gradient, whatever its unit."""
+    model = extreme_model(3, 4, 2, 5, readout="frames")
+    written = constant(model, readout_weight=0) | {"readout.bias": np.array([2**31 - 1, INT32_MIN])}
+    targets = np.zeros(5, np.int32)
+    return Extreme(model, swings(5, 3), 0, lambda r: r.bound_m == r.loss == r.n_wrong == 0, written, targets)
+
+
+def growing_error() -> Extreme:
+    """Tiny errors first, the greatest one last: what was stored is shortened to nothing."""
+    model = extreme_model(3, 4, 2, 40, readout="regression", learning_rate=SLOWEST)
+    targets = np.ones((40, 2), np.int32)
+    targets[-1] = TARGET_MAX
+    written = constant(model, readout_weight=0, readout_bias=0)
+    return Extreme(model, swings(40, 3), 0, lambda r: r.grad_exponent == 2, written, targets)
+
+
+def huge_errors() -> Extreme:
+    """Outputs at one end of their range, targets at the other: error, its square and the loss saturate."""
+    model = extreme_model(1, 720, 256, 8, readout="regression", readout_frac_bits=10)
+    written = constant(model, layer0_bias=2**31 - 1, readout_weight=32767, readout_bias=2**31 - 1)
+    targets = np.full((8, 256), -TARGET_MAX, np.int32)
+    return Extreme(model, swings(8, 1), 0, lambda r: r.loss == 2**31 - 1 and r.grad_exponent == 2, written, targets)
+
+
+def fastest_weights() -> Extreme:
+    """The largest error of all, once, grows on its way back as fast as gradients do: steps are shifted to the left."""
+    base = saturating_gradients()
+    layer = replace(base.model.layers[0], wx_frac_bits=16)
+    weight = base.written["layer0.weight"].copy()
+    weight[:2] <<= 16 - base.model.layers[0].wx_frac_bits
+    readout = np.full((1, 16), 32767, np.int16)
+    model = replace(
+        base.model,
+        layers=(layer,),
+        readout="regression",
+        readout_weight=readout,
+        readout_bias=np.zeros(1, np.int32),
+        class_names=("value",),
+    )
+    targets = np.full((30, 1), NO_VALUE, np.int32)
+    targets[-1] = TARGET_MAX
+    written = base.written | {"layer0.weight": weight, "readout.weight": readout}
+
+    def reaches(r: SampleResult) -> bool:
+        return r.grad_exponent + r.dm_exponent >= 17 and r.saturated_w > 1000 and r.n_targets == 1 and not r.clipped
+
+    return Extreme(model, base.frames, 0, reaches, written, targets)
+
+
+def most_errors_with_beta(readout: str, exponent: int) -> Callable[[], Extreme]:
+    """β close to 1, times the most errors: it alone chooses the unit."""
+
+    def build() -> Extreme:
+        model = extreme_model(1, 2, 256, 4096, readout=readout, theta_h=1)
+        targets = np.zeros((4096, 256) if readout == "regression" else 4096, np.int32)
+        beta = Scale(65535, -16)
+        return Extreme(model, swings(4096, 1), 0, lambda r: r.grad_exponent == exponent, {}, targets, beta)
+
+    return build
+
+
 EXTREMES: dict[str, Callable[[], Extreme]] = {
     "largest M": largest_m,
     "finest formats": finest_formats,
@@ -284,16 +383,25 @@ EXTREMES: dict[str, Callable[[], Extreme]] = {
     "smallest rate, largest clip": rate(SLOWEST, LOOSEST, 0),
     "smallest rate, smallest clip": rate(SLOWEST, TIGHTEST, 1),
     "rate 0, smallest clip": rate(Scale(0, 0), TIGHTEST, 1),
+    "4,096 frames judged wrong for certain": frames_at_most_confidence,
+    "no error at any frame": frames_with_no_error,
+    "an error that grows by orders of magnitude": growing_error,
+    "errors beyond every range": huge_errors,
+    "steps beyond every range": fastest_weights,
+    "beta times 4,096 frames": most_errors_with_beta("frames", -2),
+    "beta times 4,096 frames of 256 values": most_errors_with_beta("regression", 6),
 }
 
 
 def train_at(extreme: Extreme) -> int:
     """One training step from the extreme's state; how many words were compared."""
     oracle, core = FixedNetwork(extreme.model), CoreNetwork(extreme.model)
+    settings = replace(Settings.of(extreme.model), beta=extreme.beta)
     for network in (oracle, core):
+        settings.apply(network)
         for name, values in extreme.written.items():
             network.set_tensor(name, values)
-    words = assert_same_step(oracle, core, extreme.model, extreme.frames, extreme.label)
+    words = assert_same_step(oracle, core, extreme.model, extreme.frames, extreme.label, extreme.targets)
     assert extreme.reaches(oracle.result)
     return words
 
@@ -320,6 +428,7 @@ def run(n_steps: int, seed: int, large: bool = False) -> int:
                 max_steps=int(rng.integers(least_frames, 50)),
                 spread=float(rng.choice([0.3, 1.0, 4.0, 30.0])),
                 cells=random_cells(rng),
+                readout=str(rng.choice(READOUTS)),
             )
             oracle, core = FixedNetwork(model), CoreNetwork(model)
             settings = random_settings(rng, model)

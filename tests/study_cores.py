@@ -8,7 +8,16 @@ from pathlib import Path
 
 import click
 import numpy as np
-from equality import CELLS, Rng, assert_same, assert_same_words, random_frames, random_model, random_settings
+from equality import (
+    CELLS,
+    Rng,
+    assert_same,
+    assert_same_words,
+    random_frames,
+    random_model,
+    random_settings,
+    random_targets,
+)
 from joblib import Parallel, delayed
 from rich.console import Console
 from rich.progress import track
@@ -17,8 +26,9 @@ from deltatrain.cli.terminal import table
 from deltatrain.fixed import FixedNetwork
 from deltatrain.link import Device
 from deltatrain.quant_model import QuantModel
+from deltatrain.reference import READOUT_KINDS
 from deltatrain.targets import Board, Emulator, boards, parse_target
-from deltatrain.training import Settings
+from deltatrain.training import Sample, Settings
 from deltatrain_codegen import export, ram_needed
 from deltatrain_core import CoreNetwork
 
@@ -48,15 +58,15 @@ def train_beside(device: Device, model: QuantModel, settings: Settings, rng: Rng
         settings.apply(network)
     for _ in range(n_steps):
         x = random_frames(rng, int(rng.integers(1, model.max_steps + 1)), model.n_in)
-        label = int(rng.integers(model.n_classes))
+        sample = Sample(x, int(rng.integers(model.n_outputs)), "", random_targets(rng, model, len(x)))
         for network in (oracle, core, device):
             network.begin()
-        hidden = oracle.push(x)
+        hidden = oracle.push(x, targets=sample.targets)
         for network in (core, device):
-            assert_same(hidden, network.push(x), "hidden states")
-        expected = oracle.train(label)
-        assert_same_words(oracle, core, model, expected, core.train(label))
-        words += hidden.size + assert_same_words(oracle, device, model, expected, device.train(label))
+            assert_same(hidden, network.push(x, targets=sample.targets), "hidden states")
+        expected = sample.train(oracle)
+        assert_same_words(oracle, core, model, expected, sample.train(core))
+        words += hidden.size + assert_same_words(oracle, device, model, expected, sample.train(device))
     assert device.hello().step == n_steps
     return words
 
@@ -72,6 +82,7 @@ def model_for(board: Board, cells: tuple[str, ...], rng: Rng) -> QuantModel:
             max_steps=int(rng.integers(1, 40)),
             spread=float(rng.choice(SPREADS)),
             cells=cells,
+            readout=str(rng.choice(READOUT_KINDS)),
         )
         if sum(ram_needed(model, board).values()) <= board.ram_bytes:
             return model

@@ -18,6 +18,7 @@ from elftools.elf.elffile import ELFFile
 import deltatrain_core
 from deltatrain.errors import BuildError, ModelError
 from deltatrain.quant_model import QuantModel
+from deltatrain.reference import READOUT_KINDS
 from deltatrain.targets import Board, find_board
 from deltatrain_codegen import (
     arena_bytes,
@@ -119,7 +120,7 @@ def test_no_line_of_generated_code_is_too_long(cell: str, make_integer_model: Ma
 
 
 def test_a_model_that_the_core_refuses_is_a_clear_error(tiny_model: QuantModel) -> None:
-    with pytest.raises(ModelError, match=r"cells lstm, 3 inputs, 4 units, 3 classes, 5000 steps"):
+    with pytest.raises(ModelError, match=r"cells lstm, 3 inputs, 4 units, 3 outputs, 5000 steps"):
         generate(replace(tiny_model, max_steps=5000))
 
 
@@ -133,7 +134,7 @@ CHECK_PROGRAM = """
 
 int main(void)
 {
-    static const char *const names[DT_N_CLASSES] = DT_CLASS_NAMES;
+    static const char *const names[DT_N_OUTPUTS] = DT_OUTPUT_NAMES;
     long long readout_weight = 0, readout_bias = 0;
     for (int l = 0; l < dt_model.n_layers; l++) {
         const drnn_layer_t *layer = &dt_model.layers[l];
@@ -145,13 +146,13 @@ int main(void)
         for (long i = 0; i < accumulators * layer->n_hidden; i++) bias += (i + 1) * layer->bias[i];
         printf("%lld %lld ", weight, bias);
     }
-    for (long i = 0; i < DT_N_CLASSES * DT_N_HIDDEN; i++)
+    for (long i = 0; i < DT_N_OUTPUTS * DT_N_HIDDEN; i++)
         readout_weight += (i + 1) * dt_model.readout_weight[i];
-    for (long i = 0; i < DT_N_CLASSES; i++) readout_bias += (i + 1) * dt_model.readout_bias[i];
+    for (long i = 0; i < DT_N_OUTPUTS; i++) readout_bias += (i + 1) * dt_model.readout_bias[i];
     printf("%lld %lld\\n", readout_weight, readout_bias);
     printf("%d %d\\n", (int)drnn_arena_size(&dt_model), DT_ARENA_BYTES);
     for (int i = 0; i < DRNN_HASH_BYTES; i++) printf("%02x", (unsigned)dt_model.hash[i]);
-    for (int i = 0; i < DT_N_CLASSES; i++) printf("\\n%s", names[i]);
+    for (int i = 0; i < DT_N_OUTPUTS; i++) printf("\\n%s", names[i]);
     return 0;
 }
 """
@@ -237,16 +238,25 @@ def test_static_assertions_refuse_what_does_not_fit(
 
 
 @host_compiler
-def test_exported_library_trains_without_a_host(compiler: str, make_integer_model: MakeModel, tmp_path: Path) -> None:
-    model = make_integer_model(8, 16, 16, ("up", "down", "left", "right"), weight_bound=2000)
+@pytest.mark.parametrize("readout", READOUT_KINDS)
+def test_exported_library_trains_without_a_host(
+    compiler: str, readout: str, make_integer_model: MakeModel, tmp_path: Path
+) -> None:
+    model = make_integer_model(8, 16, 16, ("up", "down", "left", "right"), weight_bound=2000, readout=readout)
     result = export_library(model, tmp_path / "library")
     assert {path.name for path in result.files} == {path.name for path in result.folder.iterdir()}
     options = [*STRICT, "-O1", *sanitizers(need(compiler), tmp_path)]
     run(compiler, *options, *sorted(result.folder.glob("*.c")), "-o", tmp_path / "train")
-    losses = [float(loss) for loss in re.findall(r"loss (\d+\.\d{3}) nats", run(tmp_path / "train"))]
+    told = run(tmp_path / "train")
+    losses = [
+        float(loss) for loss in re.findall(r"loss (\d+\.\d{3})" + ("\n" if readout == "regression" else " nats"), told)
+    ]
     assert len(losses) == 20
-    assert 1.0 < losses[0] < 2.0, "four classes, weights that know none of them: near ln 4 = 1.39"
-    assert losses[-1] < losses[0] / 2
+    if readout == "regression":
+        assert 0.1 < losses[0] < 0.4, "one output in four is to be 1: 0.19 where all are 1/4, 0.25 where they are 0"
+    else:
+        assert 1.0 < losses[0] < 2.0, "four classes, weights that know none of them: near ln 4 = 1.39"
+    assert losses[-1] < losses[0] * (0.5 if readout == "last" else 0.7)
 
 
 def test_the_command_in_the_library_s_readme_works(tiny_model: QuantModel, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from equality import words_of
+from equality import random_targets, words_of
 from variants import build_variant
 
 from deltatrain.errors import DeviceError, InputError
@@ -36,7 +36,7 @@ from deltatrain.targets import (
 )
 from deltatrain.targets.process import started_at
 from deltatrain.targets.state import state_dir
-from deltatrain.training import Settings
+from deltatrain.training import Sample, Settings
 from deltatrain_codegen.build import export
 from deltatrain_codegen.elf import measure
 from deltatrain_core import CoreNetwork, StepResult
@@ -112,12 +112,20 @@ def test_the_emulated_core_computes_what_the_host_does(emulator: Emulator, model
         assert device.hello().step == 4
 
 
-@pytest.mark.parametrize("cells", [("gru",), ("rnn",), ("gru", "lstm")])
-def test_the_emulated_core_trains_every_cell(
-    cells: tuple[str, ...], board: Board, make_integer_model: Callable[..., QuantModel], tmp_path: Path
+@pytest.mark.parametrize(
+    ("cells", "readout"),
+    [
+        (("gru",), "last"),
+        (("rnn",), "frames"),
+        (("gru", "lstm"), "regression"),
+        (("lstm",), "frames"),
+    ],
+)
+def test_the_emulated_core_trains_every_cell_and_readout(
+    cells: tuple[str, ...], readout: str, board: Board, make_integer_model: Callable[..., QuantModel], tmp_path: Path
 ) -> None:
     """Every word after every step: hidden states, result, and all tensors of all layers."""
-    model = make_integer_model(n_in=16, n_hidden=30, max_steps=40, weight_bound=4000, cells=cells)
+    model = make_integer_model(n_in=16, n_hidden=30, max_steps=40, weight_bound=4000, cells=cells, readout=readout)
     core = CoreNetwork(model)
     rng = np.random.default_rng(4)
     settings = Settings.of(model, beta=1e-4, seed=8)
@@ -125,18 +133,20 @@ def test_the_emulated_core_trains_every_cell(
         Emulator.start(board, export(model, board, tmp_path).elf) as emulator,
         Device.open(emulator.port) as device,
     ):
-        assert (device.info.cell, device.info.n_layers) == (cells[0], len(cells))
+        assert (device.info.cell, device.info.n_layers, device.info.readout) == (cells[0], len(cells), readout)
         for engine in (device, core):
             settings.apply(engine)
         for label in range(3):
             frames = rng.normal(0, 2500, (40, 16)).clip(-16383, 16383).astype(np.int16)
+            sample = Sample(frames, label, "", random_targets(rng, model, len(frames)))
             device.begin()
             core.begin()
-            np.testing.assert_array_equal(device.push(frames), core.push(frames))
-            on_device, on_host = device.train(label), core.train(label)
+            on_device, on_host = (engine.push(frames, targets=sample.targets) for engine in (device, core))
+            np.testing.assert_array_equal(on_device, on_host)
+            result, expected = sample.train(device), sample.train(core)
             for field in fields(StepResult):
-                assert getattr(on_device, field.name) == getattr(on_host, field.name), field.name
-            assert on_host.active_h > 0
+                assert getattr(result, field.name) == getattr(expected, field.name), field.name
+            assert expected.active_h > 0
             for name in words_of(model):
                 np.testing.assert_array_equal(device.tensor(name), core.tensor(name), err_msg=name)
 

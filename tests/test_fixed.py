@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ import pytest
 from equality import (
     CELLS,
     EXTREMES,
+    TARGET_MAX,
     V_MAX,
     assert_same_words,
     random_frames,
     random_model,
     random_settings,
     random_step,
+    random_targets,
     train_at,
 )
 from hypothesis import given, settings
@@ -30,9 +33,10 @@ from deltatrain.fixed.rounding import random_bits
 from deltatrain.fixed.softmax import cross_entropy
 from deltatrain.quant_model import QuantLayer, QuantModel, bias_order, reorder
 from deltatrain.quantize import dequantize
+from deltatrain.reference import READOUT_KINDS
 from deltatrain.scale import Scale
 from deltatrain.training import Settings
-from deltatrain_core import CoreError, CoreNetwork, StepResult
+from deltatrain_core import NO_CLASS, NO_VALUE, CoreError, CoreNetwork, StepResult
 from deltatrain_core._core import ffi, lib
 
 
@@ -51,6 +55,7 @@ def thresholds() -> st.SearchStrategy[int]:
     spread=st.sampled_from([0.3, 1.0, 4.0, 30.0]),
     cells=st.lists(st.sampled_from(CELLS), min_size=1, max_size=3),
     thetas=st.lists(st.tuples(thresholds(), thresholds()), min_size=3, max_size=3),
+    readout=st.sampled_from(READOUT_KINDS),
 )
 def test_core_equals_the_integer_reference(
     seed: int,
@@ -61,13 +66,14 @@ def test_core_equals_the_integer_reference(
     spread: float,
     cells: list[str],
     thetas: list[tuple[int, int]],
+    readout: str,
 ) -> None:
-    """Cells, shapes, thresholds (of x and h in each layer), lengths and scales as Hypothesis draws and shrinks them.
+    """Cells, shapes, thresholds (of x and h in each layer), lengths, scales and readouts as Hypothesis draws and shrinks them.
 
-    The seed gives weights, formats, frames, rates and rounding.
+    The seed gives weights, formats, frames, targets (some missing), rates and rounding.
     """
     rng = np.random.default_rng(seed)
-    model = random_model(rng, n_in, n_hidden, n_classes, max(lengths), spread, cells)
+    model = random_model(rng, n_in, n_hidden, n_classes, max(lengths), spread, cells, readout)
     theta_x, theta_h = zip(*thetas[: len(cells)], strict=True)
     oracle, core = FixedNetwork(model), CoreNetwork(model)
     settings = replace(random_settings(rng, model), theta_x=theta_x, theta_h=theta_h)
@@ -108,6 +114,71 @@ def test_core_equals_the_integer_reference_through_any_order_of_calls() -> None:
     assert_same_words(oracle, core, model, oracle.train(2), core.train(2))
 
 
+@pytest.mark.parametrize("readout", ["frames", "regression"])
+def test_core_equals_the_integer_reference_when_targets_come_in_any_order(readout: str) -> None:
+    """Inference between targets, frames without any, a sample dropped half way, a sample in several pieces."""
+    rng = np.random.default_rng(9)
+    model = random_model(rng, 3, 5, 4, 20, 1.0, readout=readout)
+    x, targets = random_frames(rng, 20, 3), random_targets(rng, model, 20)
+    assert targets is not None
+    targets[[0, -1]] = 1
+    oracle, core = FixedNetwork(model), CoreNetwork(model)
+    between: list[list[Any]] = []
+    for network in (oracle, core):
+        network.begin()
+        network.push(x[:7], targets=targets[:7])
+        network.begin()
+        results: list[Any] = []
+        for start, end in ((0, 1), (1, 5), (5, 20)):
+            network.push(x[start:end], targets=None if start == 1 else targets[start:end])
+            results.append(vars(network.infer()).copy())
+            results.append(network.tensor("logits").tolist())
+        between.append(results)
+    assert between[0] == between[1]
+    assert between[0][0]["n_targets"] == 1 and between[0][0]["loss"] == between[0][2]["loss"] > 0
+    assert_same_words(oracle, core, model, oracle.learn(), core.learn())
+
+
+def test_a_label_for_each_frame_of_one_is_a_label_at_the_last() -> None:
+    """The readout at every frame, given one target, at the last frame, trains as the readout there does."""
+    model = small_model()
+    x = random_frames(np.random.default_rng(6), 12, 3)
+    targets = np.full(12, NO_CLASS, np.int32)
+    targets[-1] = 2
+    at_last, at_frames = CoreNetwork(model), CoreNetwork(replace(model, readout="frames"))
+    for network in (at_last, at_frames):
+        Settings.of(model, beta=0.0, seed=3).apply(network)
+        network.begin()
+    at_last.push(x)
+    at_frames.push(x, targets=targets)
+    assert at_last.train(2) == at_frames.learn()
+    for name in model.tensors():
+        np.testing.assert_array_equal(at_last.tensor(name), at_frames.tensor(name), name)
+
+
+def test_underflow_counts_what_a_later_exponent_rounds_away() -> None:
+    """Going back, gradients that grow by orders of magnitude leave nothing of those stored first."""
+    case = EXTREMES["saturating gradients"]()
+    oracle = FixedNetwork(case.model)
+    for name, values in case.written.items():
+        oracle.set_tensor(name, values)
+    oracle.begin()
+    oracle.push(case.frames)
+    top = oracle.layers[-1]
+    stored: list[NDArray[np.int64]] = []
+    step_back = top.step_back
+
+    def spy(t: int, *rest: Any) -> None:
+        step_back(t, *rest)
+        stored.append(top.dm.copy())
+
+    top.step_back = spy  # type: ignore[assignment,method-assign]
+    result = oracle.train(case.label)
+    vanished = sum(int(np.count_nonzero((before != 0) & (after == 0))) for before, after in pairwise(stored))
+    assert vanished > 0
+    assert result.underflow_dm >= vanished
+
+
 def test_reference_and_core_report_the_same_fields() -> None:
     assert [f.name for f in fields(SampleResult)] == [f.name for f in fields(StepResult)]
 
@@ -138,20 +209,24 @@ def test_m_never_drifts(cell: str) -> None:
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.01])
+@pytest.mark.parametrize("readout", READOUT_KINDS)
 @pytest.mark.parametrize("cells", [["lstm"], ["gru"], ["rnn"], ["gru", "lstm"], ["lstm", "rnn", "gru"]])
-def test_gradients_are_those_of_the_float_reference(cells: list[str], beta: float) -> None:
+def test_gradients_are_those_of_the_float_reference(cells: list[str], readout: str, beta: float) -> None:
     """Of random runs, the first in which no entry is so near its threshold that rounding decides over it: dM_t of every
     layer is within 0.1 % of its norm, and each parameter moves by learning rate times gradient within a unit of its
     format, which stochastic rounding takes, and 0.2 % of the largest.
     """
     settings: dict[str, Any] = {"learning_rate": Scale.from_float(0.125, ""), "clip": Scale.from_float(1e6, "")}
     for seed in range(20):
-        model, x = moderate_run(np.random.default_rng(seed), cells)
+        rng = np.random.default_rng(seed)
+        model, x = moderate_run(rng, cells, readout)
+        targets, exact_targets = moderate_targets(rng, model, len(x))
         oracle = FixedNetwork(model)
         replace(Settings.of(model, beta=beta), **settings).apply(oracle)
         oracle.begin()
-        oracle.push(x)
-        expected = dequantize(model).network(beta).loss_and_gradients(x / 2.0 ** model.layers[0].x_frac_bits, 2)
+        oracle.push(x, targets=targets)
+        real_x = x / 2.0 ** model.layers[0].x_frac_bits
+        expected = dequantize(model).network(beta).loss_and_gradients(real_x, exact_targets)
         masks = [np.array([step.mask for step in layer.history]) for layer in oracle.layers]
         exact_masks = [np.concatenate([part.mask_x, part.mask_h], axis=1) for part in expected.trace.layers]
         if all((a == b).all() for a, b in zip(masks, exact_masks, strict=True)):
@@ -159,14 +234,17 @@ def test_gradients_are_those_of_the_float_reference(cells: list[str], beta: floa
     else:
         pytest.fail("in every run some mask differs")
 
-    result = oracle.train(2)
+    result = oracle.train(2) if targets is None else oracle.learn()
+    n_errors = 1 if targets is None else targets.size
+    regulariser = dequantize(model).network(beta).regulariser(expected.trace)
+    assert result.loss / 2**16 == pytest.approx(expected.loss - regulariser, rel=2e-3)
     assert (result.clipped, result.saturated_w, result.saturated_c, result.saturated_grad) == (0, 0, 0, 0)
     assert result.active_h > 100
     trained = dequantize(model.with_tensors({n: oracle.tensor(n).reshape(t.shape) for n, t in model.tensors().items()}))
     before = dequantize(model)
     for index, layer in enumerate(oracle.layers):
         gradients, order = expected.layers[index], bias_order(layer.layer.cell)
-        d_m = layer.dm * 2.0 ** (result.grad_exponent - 6 + layer.exponent)
+        d_m = layer.dm * 2.0 ** (result.grad_exponent - 6 + layer.exponent) / n_errors
         assert_near(d_m.T, reorder(gradients.d_accumulators.T, order), 0.001, f"layer{index} dM")
         exact = {"bias": gradients.d_accumulators[0]} | {
             kind: gradients.params[kind] for kind in ("weight_ih", "weight_hh")
@@ -176,11 +254,31 @@ def test_gradients_are_those_of_the_float_reference(cells: list[str], beta: floa
             unit = 2.0**-24 if kind == "bias" else 2.0**-14
             limit = unit + 0.002 * 0.125 * np.abs(gradient).max()
             np.testing.assert_allclose(moved, 0.125 * gradient, rtol=0, atol=limit, err_msg=f"layer{index} {kind}")
+    for kind, unit in (("weight", 2.0**-13), ("bias", 2.0**-24)):
+        gradient = expected.grads[f"readout.{kind}"]
+        moved = getattr(before, f"readout_{kind}") - getattr(trained, f"readout_{kind}")
+        limit = unit + 0.002 * 0.125 * np.abs(gradient).max()
+        np.testing.assert_allclose(moved, 0.125 * gradient, rtol=0, atol=limit, err_msg=f"readout {kind}")
 
 
-def moderate_run(rng: np.random.Generator, cells: list[str]) -> tuple[QuantModel, NDArray[np.int16]]:
+def moderate_targets(
+    rng: np.random.Generator, model: QuantModel, n_frames: int
+) -> tuple[NDArray[np.int32] | None, Any]:
+    """Targets of a sample, for the trainer in integers and for the float reference."""
+    if model.readout == "last":
+        return None, 2
+    if model.readout == "frames":
+        labels = rng.integers(0, model.n_outputs, n_frames).astype(np.int32)
+        return labels, labels
+    values = rng.integers(-(2**17), 2**17, (n_frames, model.n_outputs)).astype(np.int32)
+    return values, values / 2.0**16
+
+
+def moderate_run(
+    rng: np.random.Generator, cells: list[str], readout: str = "last"
+) -> tuple[QuantModel, NDArray[np.int16]]:
     """A model that saturates nowhere, and a sample of 30 frames."""
-    model = random_model(rng, 6, 12, 5, 30, 1.0, cells)
+    model = random_model(rng, 6, 12, 5, 30, 1.0, cells, readout)
     layers: list[QuantLayer] = []
     for layer in model.layers:
         weight = rng.normal(0, 4500, layer.weight.shape).clip(-16000, 16000).astype(np.int16)
@@ -312,6 +410,8 @@ def test_core_refuses_what_does_not_fit() -> None:
         core.configure(
             learning_rate=model.learning_rate, clip=model.clip, beta=Scale(32768, -15), theta_x=[0], theta_h=[0], seed=0
         )
+    with refused(lib.DRNN_ERR_READOUT):
+        core.learn()
     for zero in (Scale(0, 1), Scale(0, 32767)):
         with refused(lib.DRNN_ERR_RANGE):
             core.configure(learning_rate=zero, clip=model.clip, theta_x=[0], theta_h=[0], seed=0)
@@ -323,6 +423,39 @@ def test_core_refuses_what_does_not_fit() -> None:
         core.set_tensor("readout.weight", np.full(20, 2**15))
     with pytest.raises(ValueError, match=r"int16\[1, 2\]"):
         core.push(frame[:, :2])
+
+
+def test_core_refuses_targets_that_do_not_fit() -> None:
+    frame = np.zeros((1, 3), np.int16)
+    at_frames = CoreNetwork(replace(small_model(), readout="frames"))
+    at_values = CoreNetwork(replace(small_model(), readout="regression"))
+
+    def refused(core: CoreNetwork, code: int, call: Callable[[CoreNetwork], Any]) -> None:
+        with pytest.raises(CoreError) as caught:
+            call(core)
+        assert caught.value.code == code
+
+    label, values = ffi.cast("uint16_t", 1), ffi.new("int32_t[]", 4)
+    assert lib.drnn_target_class(at_frames._net, label) == lib.DRNN_ERR_STATE
+    assert lib.drnn_target_class(at_values._net, label) == lib.DRNN_ERR_READOUT
+    assert lib.drnn_target_values(at_frames._net, values) == lib.DRNN_ERR_READOUT
+    for core in (at_frames, at_values):
+        refused(core, lib.DRNN_ERR_STATE, lambda core: core.learn())
+        core.begin()
+        refused(core, lib.DRNN_ERR_EMPTY, lambda core: core.learn())
+        core.push(frame)
+        refused(core, lib.DRNN_ERR_EMPTY, lambda core: core.learn())
+        refused(core, lib.DRNN_ERR_READOUT, lambda core: core.train(1))
+    refused(at_frames, lib.DRNN_ERR_LABEL, lambda core: core.push(frame, targets=np.array([4], np.int32)))
+    for value in (TARGET_MAX + 1, -TARGET_MAX - 1, NO_VALUE):
+        target = np.array([[0, 0, 0, value]], np.int32)
+        with pytest.raises(CoreError, match="outside its range"):
+            at_values.push(frame, targets=target)
+    assert lib.drnn_target_class(at_frames._net, label) == lib.DRNN_OK
+    assert lib.drnn_target_class(at_frames._net, label) == lib.DRNN_ERR_STATE, "a frame has one target"
+    assert at_frames.learn().n_targets == 1
+    with pytest.raises(ValueError, match=r"int32\[1, 4\]"):
+        at_values.push(frame, targets=np.zeros(1, np.int32))
 
 
 def test_core_refuses_models_that_do_not_fit() -> None:
@@ -346,12 +479,16 @@ def test_core_refuses_models_that_do_not_fit() -> None:
         replace(model, layers=(replace(layer, bias=layer.bias.astype(np.int64)),)),
         replace(model, readout_bias=model.readout_bias[1:]),
         replace(model, learning_rate=Scale(0, 1)),
+        replace(model, readout="elsewhere"),
+        replace(model, readout_weight=model.readout_weight[:1], readout_bias=model.readout_bias[:1]),
         too_many_macs,
     ):
         with pytest.raises(CoreError, match="not supported") as caught:
             CoreNetwork(unsupported)
         assert caught.value.code == lib.DRNN_ERR_MODEL
     CoreNetwork(replace(too_many_macs, max_steps=1023))
+    single = replace(model, readout_weight=model.readout_weight[:1], readout_bias=model.readout_bias[:1])
+    CoreNetwork(replace(single, readout="regression"))  # one value is enough, one class is not
 
 
 def test_a_refused_model_leaves_the_state_alone() -> None:

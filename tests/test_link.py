@@ -23,7 +23,8 @@ from deltatrain.link.frame import Decoder, encode
 from deltatrain.link.line import Line
 from deltatrain.quant_model import QuantModel
 from deltatrain.scale import Scale
-from deltatrain_core import CoreNetwork, StepResult
+from deltatrain.training import Sample
+from deltatrain_core import NO_CLASS, NO_VALUE, CoreNetwork, StepResult
 
 TRAINED = ("layer0.weight", "layer0.bias", "readout.weight", "readout.bias")
 LARGER = {"n_in": 16, "n_hidden": 24, "max_steps": 64}
@@ -58,11 +59,28 @@ def device(native_device: Any, tiny_model: QuantModel) -> Iterator[Device]:
 def _samples(count: int, model: QuantModel, seed: int = 3) -> list[tuple[NDArray[np.int16], int]]:
     rng = np.random.default_rng(seed)
     lengths = rng.integers(1, model.max_steps + 1, count)
-    labels = rng.integers(0, model.n_classes, count)
+    labels = rng.integers(0, model.n_outputs, count)
     return [
         (rng.integers(-6000, 6000, (length, model.n_in)).astype(np.int16), int(label))
         for length, label in zip(lengths, labels, strict=True)
     ]
+
+
+def _targets(model: QuantModel, n_frames: int, label: int) -> NDArray[np.int32] | None:
+    """Targets of frames, some of them missing; of every third sample all the same."""
+    if model.readout == "last":
+        return None
+    rng = np.random.default_rng(label)
+    shape = (n_frames, model.n_outputs) if model.readout == "regression" else (n_frames,)
+    targets = rng.integers(0, model.n_outputs, shape).astype(np.int32)
+    if model.readout == "regression":
+        targets <<= 15
+    if label == 0:
+        targets[:] = targets[0]
+    else:
+        targets[rng.random(n_frames) < 0.3] = NO_VALUE if model.readout == "regression" else NO_CLASS
+        targets[-1] = label
+    return targets
 
 
 def _assert_same(device: Device, core: CoreNetwork, names: Sequence[str]) -> None:
@@ -76,7 +94,7 @@ def _assert_same(device: Device, core: CoreNetwork, names: Sequence[str]) -> Non
 def test_hello_tells_the_model(device: Device, tiny_model: QuantModel) -> None:
     info = device.info
     layer = tiny_model.layers[0]
-    assert (info.n_in, info.n_hidden, info.n_classes) == (layer.n_in, layer.n_hidden, tiny_model.n_classes)
+    assert (info.n_in, info.n_hidden, info.n_outputs) == (layer.n_in, layer.n_hidden, tiny_model.n_outputs)
     assert (info.cell, info.n_layers, info.max_steps) == ("lstm", 1, tiny_model.max_steps)
     assert (info.hash, info.board, info.step) == (tiny_model.hash(), "native", 0)
     assert (info.fault, info.fault_address, info.fresh) == ("none", 0, True)
@@ -91,7 +109,16 @@ def test_another_model_is_refused_with_both_hashes(device: Device, tiny_model: Q
     assert tiny_model.hash().hex() in str(caught.value) and bytes(32).hex() in str(caught.value)
 
 
-@pytest.mark.parametrize("sizes", [{}, LARGER, LARGER | {"cells": ("gru",)}, {"cells": ("lstm", "rnn", "gru")}])
+READOUTS = [
+    {"readout": "frames"},
+    {"readout": "regression", "cells": ("gru", "rnn")},
+    LARGER | {"readout": "regression"},
+]
+
+
+@pytest.mark.parametrize(
+    "sizes", [{}, LARGER, LARGER | {"cells": ("gru",)}, {"cells": ("lstm", "rnn", "gru")}, *READOUTS]
+)
 def test_the_device_computes_what_the_core_does(
     native_device: Any, make_integer_model: Callable[..., QuantModel], sizes: dict[str, Any]
 ) -> None:
@@ -100,13 +127,15 @@ def test_the_device_computes_what_the_core_does(
     with Device.open(native_device(model).url) as device:
         for engine in (device, core):
             engine.configure(**settings_of(model), beta=Scale.from_float(1e-3, "beta"), step=9)
+        assert device.info.readout == model.readout
         for frames, label in _samples(6, model):
+            sample = Sample(frames, label, "", _targets(model, len(frames), label))
             results: list[Any] = []
             hidden = []
             for engine in (device, core):
                 engine.begin()
-                hidden.append(engine.push(frames))
-                results.append((engine.infer(), engine.train(label)))
+                hidden.append(engine.push(frames, targets=sample.targets))
+                results.append((engine.infer(), sample.train(engine)))
             np.testing.assert_array_equal(hidden[0], hidden[1])
             for on_device, on_host in zip(*results, strict=True):
                 for field in fields(StepResult):

@@ -434,6 +434,8 @@ def test_another_version_opens_no_session(native_device: Any, tiny_model: QuantM
         ("FRAMES", _frames(1, 2, 3, hidden=2), "DT_ERR_LENGTH"),
         ("FRAMES", _frames(1, 2, 3), "DRNN_ERR_STATE"),
         ("TRAIN", b"", "DT_ERR_LENGTH"),
+        ("LEARN", b"\0", "DT_ERR_LENGTH"),
+        ("LEARN", b"", "DRNN_ERR_STATE"),
         ("TRAIN", TRAIN_1, "DRNN_ERR_STATE"),
         ("INFER", b"", "DRNN_ERR_STATE"),
     ],
@@ -479,7 +481,7 @@ def test_what_changes_the_weights_ends_the_sample(line: RawLine, command: str) -
     assert line.ask("TRAIN", sequence + 1, TRAIN_1) == (STATUS["DRNN_ERR_STATE"], b"")
 
 
-@pytest.mark.parametrize("number", [0x00, 0x05, 0x0F, 0x17, 0x7F, 0x80, 0x95, 0xFF])
+@pytest.mark.parametrize("number", [0x00, 0x05, 0x0F, 0x1F, 0x7F, 0x80, 0x95, 0xFF])
 def test_unknown_commands_are_refused(line: RawLine, number: int) -> None:
     line.send(encode(protocol.pack("dt_request_t", command=number, sequence=1, session=NONCE & 0xFFFF)))
     assert line.receive() == (number | protocol.REPLY_FLAG, 1, STATUS["DT_ERR_COMMAND"], b"")
@@ -508,12 +510,71 @@ def test_statistics_count_what_happened(line: RawLine) -> None:
     assert totals.ticks_forward == 3  # one begin, two frames: the native board's tick is a call
 
 
-def test_random_requests_never_stop_the_server(line: RawLine) -> None:
+def _with_targets(targets: bytes, kind: int, count: int = 2) -> bytes:
+    """`count` frames of zeros with targets before them."""
+    return protocol.pack("dt_frames_t", n_frames=count, targets=kind) + targets + bytes(6 * count)
+
+
+NONE, EACH, ONE = (protocol.TARGETS[f"DT_TARGETS_{kind}"] for kind in ("NONE", "EACH", "ONE"))
+
+
+@pytest.mark.parametrize(
+    ("readout", "payload", "status"),
+    [
+        ("last", _with_targets(bytes(4), EACH), "DRNN_ERR_READOUT"),
+        ("frames", _with_targets(bytes(4), NONE), "DT_ERR_LENGTH"),
+        ("frames", _with_targets(bytes(4), ONE), "DT_ERR_LENGTH"),
+        ("frames", _with_targets(bytes(2), EACH), "DT_ERR_LENGTH"),
+        ("frames", _with_targets(bytes(4), 3), "DT_ERR_LENGTH"),
+        ("frames", _with_targets(b"\0\0\3\0", EACH), "DRNN_ERR_LABEL"),
+        ("frames", _with_targets(b"\3\0", ONE), "DRNN_ERR_LABEL"),
+        ("regression", _with_targets(bytes(4), ONE), "DT_ERR_LENGTH"),
+        ("regression", _with_targets(bytes(23), EACH), "DT_ERR_LENGTH"),
+        ("regression", _with_targets(bytes(8) + b"\1\0\0\x40", ONE), "DRNN_ERR_RANGE"),
+        ("regression", _with_targets(bytes(20) + b"\0\0\0\x80", EACH), "DRNN_ERR_RANGE"),
+        ("regression", _with_targets(b"\xff\xff\xff\xbf" + bytes(8), ONE), "DRNN_ERR_RANGE"),
+    ],
+)
+def test_bad_targets_are_refused_and_no_frame_is_taken(
+    native_device: Any, make_integer_model: Any, readout: str, payload: bytes, status: str
+) -> None:
+    with RawLine(native_device(make_integer_model(readout=readout)).port) as line:
+        assert line.hello()[0] == 0
+        assert line.ask("BEGIN", 1) == (0, b"")
+        assert line.ask("FRAMES", 2, payload) == (STATUS[status], b"")
+        after = line.ask("FRAMES", 3, _frames(1, 2, 3))
+        assert protocol.unpack("dt_frames_reply_t", after[1]).n_steps == 1
+
+
+def test_targets_decide_how_a_sample_ends(native_device: Any, make_integer_model: Any) -> None:
+    with RawLine(native_device(make_integer_model(readout="frames")).port) as line:
+        assert line.hello()[0] == 0
+        assert line.ask("LEARN", 1) == (STATUS["DRNN_ERR_STATE"], b"")
+        assert line.ask("BEGIN", 2) == (0, b"")
+        assert line.ask("LEARN", 3) == (STATUS["DRNN_ERR_EMPTY"], b"")
+        assert line.ask("FRAMES", 4, _with_targets(b"\xff\xff", ONE))[0] == 0
+        assert line.ask("LEARN", 5) == (STATUS["DRNN_ERR_EMPTY"], b""), "no frame had a target"
+        assert line.ask("TRAIN", 6, TRAIN_1) == (STATUS["DRNN_ERR_READOUT"], b"")
+        assert line.ask("FRAMES", 7, _with_targets(b"\2\0\xff\xff", EACH))[0] == 0
+        status, answer = line.ask("LEARN", 8)
+        assert (status, protocol.unpack("dt_outcome_t", answer).result.n_targets) == (0, 1)
+        assert line.ask("LEARN", 8) == (status, answer)
+        assert line.step() == 1
+
+
+@pytest.mark.parametrize("readout", ["last", "frames", "regression"])
+def test_random_requests_never_stop_the_server(native_device: Any, make_integer_model: Any, readout: str) -> None:
     """Whole frames of random content, many with a plausible head: the sanitizers watch."""
     rng = random.Random(2312)
+    with RawLine(native_device(make_integer_model(readout=readout)).port) as line:
+        assert line.hello()[0] == 0
+        _random_requests(line, rng)
+
+
+def _random_requests(line: RawLine, rng: random.Random) -> None:
     numbers = list(COMMANDS.values())
     sequence = 0
-    for _ in range(4000):
+    for _ in range(3000):
         if rng.random() < 0.02:
             line.hello()
             sequence = 0

@@ -78,7 +78,8 @@ def make_story(
             n_steps=frames, active_x=active_x, active_h=active_h,
             macs_forward=macs, macs_backward=rows * active_h, macs_gradient=macs,
             columns_updated=70, clipped=int(rng.uniform() > 0.3), grad_exponent=-20, dm_exponent=3,
-            bound_m=40000, bound_e=-14, saturated_h=0, saturated_c=0, saturated_grad=0,
+            bound_m=40000, bound_e=-14, n_targets=1, n_wrong=int(not right),
+            saturated_h=0, saturated_c=0, saturated_grad=0,
             saturated_w=int(number == 3), underflow_dm=int(rng.integers(0, 90)),
         )  # fmt: skip
         steps.append(Step(Sample(np.zeros((frames, 16), np.int16), label, f"{label}_{speaker}_{number}"), result))

@@ -67,7 +67,8 @@ def generate(model: QuantModel) -> dict[str, str]:
         "x_format": c_text.q_format(first.x_frac_bits),
         "x_frac_bits": first.x_frac_bits,
         "n_hidden": last.n_hidden,
-        "n_classes": model.n_classes,
+        "n_outputs": model.n_outputs,
+        "readout": f"DRNN_{model.readout.upper()}",
         "max_steps": model.max_steps,
         "arena_bytes": arena_bytes(model),
         "class_names": [c_text.string(name) for name in model.class_names],
@@ -166,30 +167,30 @@ def _bias_array(layer: QuantLayer, index: int) -> CArray:
 
 
 def _readout_arrays(model: QuantModel) -> list[CArray]:
-    n_classes, n_hidden = model.readout_weight.shape
+    n_outputs, n_hidden = model.readout_weight.shape
     return [
         CArray(
             name="dt_readout_weight",
             c_type="int16_t",
             comment=[
-                "Readout, weights [n_classes][n_hidden].",
+                "Readout, weights [n_outputs][n_hidden].",
                 f"{_format_and_range(model.readout_weight, model.readout_frac_bits, 16)}.",
             ],
-            count=f"{n_classes} * {n_hidden}",
-            size=f"2 * {n_classes} * {n_hidden}",
+            count=f"{n_outputs} * {n_hidden}",
+            size=f"2 * {n_outputs} * {n_hidden}",
             lines=c_text.array_lines(
-                model.readout_weight.ravel().tolist(), [f"class {index}" for index in range(n_classes)]
+                model.readout_weight.ravel().tolist(), [f"output {index}" for index in range(n_outputs)]
             ),
         ),
         CArray(
             name="dt_readout_bias",
             c_type="int32_t",
             comment=[
-                "Readout, biases [n_classes].",
+                "Readout, biases [n_outputs].",
                 f"{_format_and_range(model.readout_bias, lib.DRNN_BIAS_FRAC_BITS, 32)}.",
             ],
-            count=f"{n_classes}",
-            size=f"4 * {n_classes}",
+            count=f"{n_outputs}",
+            size=f"4 * {n_outputs}",
             lines=c_text.comma_lines(c_text.integer(value) for value in model.readout_bias.tolist()),
         ),
     ]

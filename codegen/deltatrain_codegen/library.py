@@ -48,6 +48,7 @@ def export_library(model: QuantModel, out_dir: Path) -> LibraryResult:
     plan = arena_plan(model)
     texts = generate(model) | {
         "main.c": template("main.c.j2").render(
+            readout=model.readout,
             n_frames=min(_EXAMPLE_FRAMES, model.max_steps),
             n_epochs=_EXAMPLE_EPOCHS,
             one=min(1 << model.layers[0].x_frac_bits, lib.DRNN_V_MAX),
@@ -62,6 +63,7 @@ def export_library(model: QuantModel, out_dir: Path) -> LibraryResult:
             x_format=c_text.q_format(model.layers[0].x_frac_bits),
             x_one=1 << model.layers[0].x_frac_bits,
             v_max=lib.DRNN_V_MAX,
+            readout=model.readout,
             class_names=model.class_names,
             features=model.features.to_dict(),
         ),

@@ -125,7 +125,7 @@ def resized(
     return replace(
         model,
         layers=tuple(layers),
-        readout_weight=np.zeros((model.n_classes, width), np.int16),
+        readout_weight=np.zeros((model.n_outputs, width), np.int16),
         max_steps=max_steps or model.max_steps,
     )
 

@@ -16,6 +16,7 @@ PURPOSES = {
     "readout_bias": "weights",
     "gates": "history",
     "states": "history",
+    "d_outputs": "history",
     "event_mask": "events",
     "event_start": "events",
     "event_value": "events",
@@ -52,7 +53,7 @@ def arena_plan(model: QuantModel) -> ArenaPlan:
         cells = "/".join(layer.cell for layer in model.layers)
         raise ModelError(
             f"the C core refuses the model ({error}): cells {cells}, {model.n_in} inputs, "
-            f"{model.layers[-1].n_hidden} units, {model.n_classes} classes, {model.max_steps} steps; "
+            f"{model.layers[-1].n_hidden} units, {model.n_outputs} outputs, {model.max_steps} steps; "
             "quantise a model within the limits of drnn_types.h"
         ) from error
     total = starts["total"]

@@ -7,9 +7,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deltatrain_core.network import CoreError, CoreNetwork, StepResult, arena_plan
+from deltatrain_core.network import NO_CLASS, NO_VALUE, CoreError, CoreNetwork, StepResult, arena_plan
 
-__all__ = ["CoreError", "CoreNetwork", "StepResult", "arena_plan", "include_dir", "sources"]
+__all__ = [
+    "NO_CLASS",
+    "NO_VALUE",
+    "CoreError",
+    "CoreNetwork",
+    "StepResult",
+    "arena_plan",
+    "include_dir",
+    "sources",
+]
 
 _HERE = Path(__file__).resolve().parent
 

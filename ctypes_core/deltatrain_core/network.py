@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     from deltatrain.scale import Scale
 
 Int16 = NDArray[np.int16]
+Int32 = NDArray[np.int32]
 
 CELLS = {"rnn": lib.DRNN_RNN, "gru": lib.DRNN_GRU, "lstm": lib.DRNN_LSTM}
+READOUTS = {"last": lib.DRNN_LAST, "frames": lib.DRNN_FRAMES, "regression": lib.DRNN_REGRESSION}
 # Gates, whose weights a column holds, and accumulators, each with a bias; drnn_layer_t.
 N_GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 N_ACCUMULATORS = {"rnn": 1, "gru": 4, "lstm": 4}
 MAX_LAYERS: int = lib.DRNN_MAX_LAYERS
+# A frame without a target, in arrays of them: a class below 0, or a row of these.
+NO_CLASS = -1
+NO_VALUE = -(2**31)
 
 # The core's ids of tensors by name. Those that a model's file has go by their names there; the others exist only while
 # running: the hidden state, the LSTM's cell state, dM of the last training step, and the logits.
@@ -74,6 +79,8 @@ class StepResult:
     saturated_grad: int
     saturated_w: int
     underflow_dm: int
+    n_targets: int
+    n_wrong: int
 
 
 def error_text(code: int) -> str:
@@ -119,15 +126,16 @@ class _CModel:
         self.pointer = ffi.new("drnn_model_t *")
         self.pointer.abi_version = lib.DRNN_ABI_VERSION
         self.pointer.n_layers = len(model.layers)
-        self.pointer.n_classes = model.n_classes
+        self.pointer.n_outputs = model.n_outputs
         self.pointer.max_steps = model.max_steps
+        self.pointer.readout = READOUTS[model.readout]
         self.pointer.readout_frac_bits = model.readout_frac_bits
         self.pointer.learning_rate = (model.learning_rate.m, model.learning_rate.e)
         self.pointer.clip = (model.clip.m, model.clip.e)
         self.pointer.layers = self.layers
-        n_weights = model.n_classes * model.layers[-1].n_hidden
+        n_weights = model.n_outputs * model.layers[-1].n_hidden
         self.pointer.readout_weight = self._array("int16", model.readout_weight, n_weights)
-        self.pointer.readout_bias = self._array("int32", model.readout_bias, model.n_classes)
+        self.pointer.readout_bias = self._array("int32", model.readout_bias, model.n_outputs)
         self.pointer.hash = model.hash()
 
     def _array(self, dtype: str, values: NDArray[Any], count: int) -> Any:
@@ -166,6 +174,7 @@ class CoreNetwork:
     def __init__(self, model: QuantModel) -> None:
         self._model = _CModel(model)
         self._n_in, self._n_hidden = model.layers[0].n_in, model.layers[-1].n_hidden
+        self._n_outputs, self._regression = model.n_outputs, model.readout == "regression"
         self._top_hidden = f"layer{len(model.layers) - 1}.hidden"
         size = lib.drnn_arena_size(self._model.pointer)
         # A numpy array of 64-bit words is aligned as the arena must be.
@@ -205,29 +214,61 @@ class CoreNetwork:
         _check("drnn_begin", lib.drnn_begin(self._net))
 
     @overload
-    def push(self, frames: Int16, want_hidden: Literal[True] = True) -> Int16: ...
+    def push(self, frames: Int16, want_hidden: Literal[True] = True, targets: Int32 | None = None) -> Int16: ...
     @overload
-    def push(self, frames: Int16, want_hidden: Literal[False]) -> None: ...
+    def push(self, frames: Int16, want_hidden: Literal[False], targets: Int32 | None = None) -> None: ...
 
-    def push(self, frames: Int16, want_hidden: bool = True) -> Int16 | None:
-        """Frames (k, n_in) int16 in, hidden states of the last layer (k, n_hidden) int16 Q1.14 out, if wanted."""
+    def push(self, frames: Int16, want_hidden: bool = True, targets: Int32 | None = None) -> Int16 | None:
+        """Frames of the sample, with the targets of readouts at every frame.
+
+        Parameters
+        ----------
+        frames : ndarray, shape (k, n_in), int16
+        want_hidden : bool
+        targets : ndarray, int32, optional
+            Classes, shape (k,), NO_CLASS where a frame has none; or values, shape (k, n_outputs), Q16, NO_VALUE there.
+
+        Returns
+        -------
+        ndarray, shape (k, n_hidden), int16, Q1.14: h_t of the last layer after each frame, if wanted
+        """
         if frames.shape[1:] != (self._n_in,) or frames.dtype != np.int16:
             raise ValueError(f"frames are {frames.dtype}{list(frames.shape)}, not int16[frames, {self._n_in}]")
+        shape = (len(frames), self._n_outputs) if self._regression else (len(frames),)
+        if targets is not None and (targets.shape != shape or targets.dtype != np.int32):
+            raise ValueError(f"targets are {targets.dtype}{list(targets.shape)}, not int32{list(shape)}")
         hidden = np.empty((len(frames), self._n_hidden), np.int16)
-        for frame, h in zip(np.ascontiguousarray(frames), hidden, strict=True):
+        for number, frame in enumerate(np.ascontiguousarray(frames)):
             _check("drnn_push", lib.drnn_push(self._net, ffi.from_buffer("int16_t[]", frame)))
+            if targets is not None:
+                self._target(targets[number])
             if want_hidden:
-                h[:] = self.tensor(self._top_hidden)
+                hidden[number] = self.tensor(self._top_hidden)
         return hidden if want_hidden else None
 
+    def _target(self, target: Any) -> None:
+        """Give the frame just pushed its target, if it has one."""
+        if self._regression:
+            if target[0] != NO_VALUE:
+                values = ffi.from_buffer("int32_t[]", np.ascontiguousarray(target))
+                _check("drnn_target_values", lib.drnn_target_values(self._net, values))
+        elif target >= 0:
+            # What does not fit 16 bits is no class either.
+            _check("drnn_target_class", lib.drnn_target_class(self._net, min(int(target), 2**16 - 1)))
+
     def infer(self) -> StepResult:
-        """Logits of the sample so far."""
+        """Outputs at the last frame, and the loss over the targets so far."""
         _check("drnn_infer", lib.drnn_infer(self._net, self._result))
         return self._step_result()
 
     def train(self, label: int) -> StepResult:
-        """One step of SGD on the sample."""
+        """One step of SGD on the class of the last frame."""
         _check("drnn_train", lib.drnn_train(self._net, label, self._result))
+        return self._step_result()
+
+    def learn(self) -> StepResult:
+        """One step of SGD on the targets that the frames were given."""
+        _check("drnn_learn", lib.drnn_learn(self._net, self._result))
         return self._step_result()
 
     def tensor(self, name: str) -> NDArray[Any]:

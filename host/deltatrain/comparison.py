@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from deltatrain.model import FloatModel
 from deltatrain.quant_model import QuantModel
-from deltatrain.quantize import H_FRAC_BITS, dequantize
+from deltatrain.quantize import H_FRAC_BITS, TARGET_FRAC_BITS, dequantize
 from deltatrain.reference import SgdTrainer
 from deltatrain.training import Engine, Progress, Running, Sample, Settings, Step
 from deltatrain_core import StepResult
@@ -119,7 +119,13 @@ class FloatShadow:
         _, trace = self._network.forward(x)
         self._squares += float(np.sum((trace.h - hidden / 2.0**H_FRAC_BITS) ** 2))
         self._count += trace.h.size
-        self._trainer.step(x, sample.label)
+        self._trainer.step(x, self._target(sample))
+
+    def _target(self, sample: Sample) -> int | NDArray[Any]:
+        """As the reference's loss takes it."""
+        if sample.targets is None:
+            return sample.label
+        return sample.targets / 2.0**TARGET_FRAC_BITS if sample.targets.ndim == 2 else sample.targets
 
     @property
     def hidden_error(self) -> float:
@@ -175,8 +181,8 @@ def compare(
         hidden, results = [], []
         for engine in engines.values():
             engine.begin()
-            hidden.append(engine.push(sample.frames))
-            results.append(engine.train(sample.label))
+            hidden.append(engine.push(sample.frames, targets=sample.targets))
+            results.append(sample.train(engine))
         if after_step is not None:
             after_step(number)
 

@@ -108,10 +108,10 @@ def run(config: DemoConfig, reporter: Reporter) -> Story:
         device = session.device
         settings.apply(device)
         with part("evaluating"), reporter.bar(f"errors of {speaker} before") as progress:
-            before = evaluate(device, test.items, model.n_classes, progress)
+            before = evaluate(device, test.items, model.n_outputs, progress)
         host, oracle = CoreNetwork(model), FixedNetwork(model)
         settings.apply(host)
-        known_before = evaluate(host, known.items, model.n_classes).error
+        known_before = evaluate(host, known.items, model.n_outputs).error
         with part("training and comparing"), reporter.bar("training on the device") as progress:
             comparison = compare(
                 {"device": device, "host C": host, "integer reference": oracle},
@@ -121,8 +121,8 @@ def run(config: DemoConfig, reporter: Reporter) -> Story:
                 progress=progress,
             )
         with part("evaluating"), reporter.bar(f"errors of {speaker} after") as progress:
-            after = evaluate(device, test.items, model.n_classes, progress)
-        known_after = evaluate(host, known.items, model.n_classes).error
+            after = evaluate(device, test.items, model.n_outputs, progress)
+        known_after = evaluate(host, known.items, model.n_outputs).error
         size = session.size()
     if comparison.float_model is None:
         raise InputError("the comparison ran without its float reference")

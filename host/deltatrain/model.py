@@ -17,6 +17,7 @@ import numpy as np
 from deltatrain import model_file
 from deltatrain.errors import InputError, ModelError
 from deltatrain.features import FeatureConfig
+from deltatrain.readouts import NOT_SCALED, TargetScale
 from deltatrain.reference import CELLS, READOUT_KINDS, Array, Network, Readout
 
 N_GATES = {"rnn": 1, "gru": 3, "lstm": 4}
@@ -84,8 +85,8 @@ class FloatModel:
     ----------
     layers : tuple of LayerWeights
         From the input upwards.
-    readout_weight : ndarray, shape (n_classes, H), float64
-    readout_bias : ndarray, shape (n_classes,), float64
+    readout_weight : ndarray, shape (n_outputs, H), float64
+    readout_bias : ndarray, shape (n_outputs,), float64
     class_names : tuple of str
     features : FeatureConfig
         Standardised: evaluation can never use other features than training did.
@@ -95,6 +96,8 @@ class FloatModel:
         JSON-ready: data, seed, epochs, held-out speakers, error, op reduction, command.
     readout : {"last", "frames", "regression"}
         Where the readout reads, and its loss.
+    target_scale : TargetScale
+        Units of the outputs, of a regression on values of the user's own.
 
     Raises
     ------
@@ -110,12 +113,20 @@ class FloatModel:
     max_steps: int
     provenance: dict[str, object] = field(default_factory=dict)
     readout: str = "last"
+    target_scale: TargetScale = NOT_SCALED
 
     def __post_init__(self) -> None:
         if not self.layers:
             raise ModelError("a model needs at least one layer; this one has none")
         if self.readout not in READOUT_KINDS:
             raise ModelError(f"readout {self.readout!r} is unknown; it must be one of {', '.join(READOUT_KINDS)}")
+        if self.target_scale.mean and (
+            self.readout != "regression" or len(self.target_scale.mean) != len(self.class_names)
+        ):
+            raise ModelError(
+                f"the model scales {len(self.target_scale.mean)} targets, but its readout is {self.readout} with "
+                f"{len(self.class_names)} outputs; make it anew"
+            )
         if self.max_steps < 1:
             raise ModelError(f"max_steps is {self.max_steps}; it must be at least 1")
         shapes: dict[str, tuple[int, ...]] = {}
@@ -151,7 +162,7 @@ class FloatModel:
         return self.layers[0].n_in
 
     @property
-    def n_classes(self) -> int:
+    def n_outputs(self) -> int:
         """Outputs of the readout."""
         return int(self.readout_weight.shape[0])
 
@@ -205,7 +216,7 @@ class FloatModel:
                 "bias_hh": bias_hh,
             }
             layers.append(layer)
-        readout = Readout(self.layers[-1].n_hidden, self.n_classes, self.readout)
+        readout = Readout(self.layers[-1].n_hidden, self.n_outputs, self.readout)
         readout.params = {"weight": self.readout_weight, "bias": self.readout_bias}
         return Network(layers, readout)
 
@@ -228,6 +239,7 @@ class FloatModel:
         description = {
             "layers": [{"cell": x.cell, "theta_x": x.theta_x, "theta_h": x.theta_h} for x in self.layers],
             "readout": self.readout,
+            "target_scale": self.target_scale.to_dict(),
             "class_names": list(self.class_names),
             "features": self.features.to_dict(),
             "max_steps": self.max_steps,
@@ -267,6 +279,7 @@ class FloatModel:
                 max_steps=int(description["max_steps"]),
                 provenance=dict(description["provenance"]),
                 readout=description["readout"],
+                target_scale=TargetScale.from_dict(description.get("target_scale")),
             )
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error

@@ -18,6 +18,8 @@ from deltatrain import model_file
 from deltatrain.errors import InputError, ModelError
 from deltatrain.features import FeatureConfig
 from deltatrain.model import N_ACCUMULATORS, N_GATES
+from deltatrain.readouts import NOT_SCALED, TargetScale
+from deltatrain.reference import READOUT_KINDS
 from deltatrain.scale import Scale
 
 Int16 = NDArray[np.int16]
@@ -88,8 +90,11 @@ class QuantLayer:
 class QuantModel:
     """A whole network in integers; the C core's `drnn_model_t`.
 
-    readout_weight : ndarray, shape (n_classes, n_hidden), int16, Q(readout_frac_bits).
-    readout_bias : ndarray, shape (n_classes,), int32, Q7.24.
+    readout_weight : ndarray, shape (n_outputs, n_hidden), int16, Q(readout_frac_bits).
+    readout_bias : ndarray, shape (n_outputs,), int32, Q7.24.
+    readout : {"last", "frames", "regression"}, where the readout reads, and its loss.
+    target_scale : units of the outputs, of a regression on values of the user's own.
+    class_names : names of the outputs: classes, or the values of a regression.
     learning_rate, clip : defaults of training, which the user may override at run time.
     """
 
@@ -103,13 +108,15 @@ class QuantModel:
     class_names: tuple[str, ...]
     features: FeatureConfig
     provenance: dict[str, Any] = field(default_factory=dict)
+    readout: str = "last"
+    target_scale: TargetScale = NOT_SCALED
 
     @property
     def n_in(self) -> int:
         return self.layers[0].n_in
 
     @property
-    def n_classes(self) -> int:
+    def n_outputs(self) -> int:
         return int(self.readout_weight.shape[0])
 
     def tensors(self) -> dict[str, NDArray[Any]]:
@@ -148,6 +155,7 @@ class QuantModel:
             **self._arithmetic(),
             "class_names": list(self.class_names),
             "features": self.features.to_dict(),
+            "target_scale": self.target_scale.to_dict(),
             "provenance": self.provenance,
         }
         model_file.write(path, model_file.QUANTISED, description, self.tensors())
@@ -166,6 +174,7 @@ class QuantModel:
     def _arithmetic(self) -> dict[str, Any]:
         return {
             "max_steps": self.max_steps,
+            "readout": self.readout,
             "learning_rate": [self.learning_rate.m, self.learning_rate.e],
             "clip": [self.clip.m, self.clip.e],
             "readout_frac_bits": self.readout_frac_bits,
@@ -205,6 +214,8 @@ def _from_description(description: dict[str, Any], tensors: dict[str, NDArray[An
         class_names=tuple(description["class_names"]),
         features=FeatureConfig.from_dict(description["features"]),
         provenance=dict(description["provenance"]),
+        readout=description.get("readout", "last"),
+        target_scale=TargetScale.from_dict(description.get("target_scale")),
     )
 
 
@@ -215,9 +226,11 @@ def _check(model: QuantModel, path: Path) -> None:
         accumulators = N_ACCUMULATORS[layer.cell] * layer.n_hidden
         expected[f"layer{i}.weight"] = ((layer.n_in + layer.n_hidden, width), np.int16)
         expected[f"layer{i}.bias"] = ((accumulators,), np.int32)
-    n_classes = len(model.class_names)
-    expected["readout.weight"] = ((n_classes, model.layers[-1].n_hidden), np.int16)
-    expected["readout.bias"] = ((n_classes,), np.int32)
+    if model.readout not in READOUT_KINDS:
+        raise ModelError(f"{path}: readout {model.readout!r} is unknown; it must be one of {', '.join(READOUT_KINDS)}")
+    n_outputs = len(model.class_names)
+    expected["readout.weight"] = ((n_outputs, model.layers[-1].n_hidden), np.int16)
+    expected["readout.bias"] = ((n_outputs,), np.int32)
     for name, tensor in model.tensors().items():
         shape, dtype = expected[name]
         if tensor.shape != shape or tensor.dtype != dtype:

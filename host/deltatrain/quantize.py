@@ -26,6 +26,7 @@ from deltatrain.quant_model import (
     restore,
     x_gate_order,
 )
+from deltatrain.readouts import NO_CLASS, frame_targets
 from deltatrain.reference import DEFAULT_CLIP, DEFAULT_LEARNING_RATE
 from deltatrain.scale import Scale
 
@@ -33,6 +34,8 @@ Array = NDArray[np.float64]
 
 H_FRAC_BITS = 14
 BIAS_FRAC_BITS = 24
+TARGET_FRAC_BITS = 16  # of the values of a regression, as of its outputs
+TARGET_MAX = 2**30
 V_MAX = 2**14 - 1  # of x and h: a guard bit, so that their differences fit int16
 INT16_MAX = 2**15 - 1
 INT32_MAX = 2**31 - 1
@@ -104,6 +107,39 @@ def quantize_features(model: QuantModel, features: NDArray[Any]) -> QuantizedFea
     return QuantizedFeatures(frames.astype(np.int16), int(np.count_nonzero(frames != rounded)))
 
 
+def quantize_targets(
+    model: QuantModel, label: int, own: NDArray[Any] | None, n_frames: int
+) -> NDArray[np.int32] | None:
+    """Targets of an item's first `n_frames` frames as the device takes them; see `readouts.frame_targets`.
+
+    Returns
+    -------
+    None, classes (n_frames,), or values (n_frames, n_outputs) in the model's units, Q16
+
+    Raises
+    ------
+    InputError
+        If the targets are not for the model's readout, or a value is beyond what the device holds.
+    """
+    targets = frame_targets(model.readout, label, own, n_frames, model.n_outputs)
+    if targets is None:
+        return None
+    if targets.ndim == 1:
+        if targets.max(initial=0) >= model.n_outputs or targets.min(initial=0) < NO_CLASS:
+            raise InputError(f"labels are {targets.min()} .. {targets.max()}; the model has {model.n_outputs} classes")
+        return targets.astype(np.int32)
+    if targets.shape[1] != model.n_outputs:
+        raise InputError(f"the data have {targets.shape[1]} values a frame; the model has {model.n_outputs} outputs")
+    rounded = np.rint(model.target_scale.apply(targets) * 2.0**TARGET_FRAC_BITS)
+    largest = float(np.abs(rounded).max(initial=0.0))
+    if largest > TARGET_MAX:
+        raise InputError(
+            f"a target is {largest / 2**TARGET_FRAC_BITS:g} in the model's units, the device holds up to "
+            f"±{TARGET_MAX // 2**TARGET_FRAC_BITS}; leave out what is so far from the pre-training data, or scale it"
+        )
+    return rounded.astype(np.int32)
+
+
 def quantize(
     model: FloatModel,
     calibration: Sequence[NDArray[Any]],
@@ -123,15 +159,10 @@ def quantize(
     Raises
     ------
     ModelError
-        When the model's readout is not at the last step, or a weight or bias is outside what the formats hold.
+        When a weight or bias is outside what the formats hold.
     InputError
         When there is no calibration data.
     """
-    if model.readout != "last":
-        raise ModelError(
-            f"the device trains with a loss at the last step, this model's readout is {model.readout!r}; "
-            "pre-train one with --readout last"
-        )
     if not calibration:
         raise InputError("there is no calibration data; give the recordings that the model was pre-trained on")
     inputs = [standardise(item, model.features)[: model.max_steps] for item in calibration]
@@ -158,6 +189,8 @@ def quantize(
         class_names=model.class_names,
         features=model.features,
         provenance=dict(model.provenance),
+        readout=model.readout,
+        target_scale=model.target_scale,
     )
     return quant_model, (*rows, row, bias_row)
 
@@ -236,6 +269,8 @@ def dequantize(model: QuantModel) -> FloatModel:
         features=model.features,
         max_steps=model.max_steps,
         provenance=dict(model.provenance),
+        readout=model.readout,
+        target_scale=model.target_scale,
     )
 
 

@@ -154,8 +154,8 @@ def meet(meeting: Meeting, study: ReplayStudy, data: Dataset, float_model: Float
                     "rate": rate,
                     "exemplars": len(exemplars),
                     "bytes": used,
-                    "error": evaluate(core, new_test, model.n_classes).error,
-                    "known_error": evaluate(core, old_test, model.n_classes).error,
+                    "error": evaluate(core, new_test, model.n_outputs).error,
+                    "known_error": evaluate(core, old_test, model.n_outputs).error,
                 }
             )
     return rows

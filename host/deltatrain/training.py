@@ -16,7 +16,7 @@ from deltatrain.datasets import Dataset
 from deltatrain.errors import InputError
 from deltatrain.model import N_GATES
 from deltatrain.quant_model import QuantModel
-from deltatrain.quantize import H_FRAC_BITS, quantize_features, quantize_threshold
+from deltatrain.quantize import H_FRAC_BITS, quantize_features, quantize_targets, quantize_threshold
 from deltatrain.scale import Scale
 
 LOSS_ONE = 2**16
@@ -45,6 +45,10 @@ class Result(Protocol):
     def macs_backward(self) -> int: ...
     @property
     def macs_gradient(self) -> int: ...
+    @property
+    def n_targets(self) -> int: ...
+    @property
+    def n_wrong(self) -> int: ...
 
 
 class Engine(Protocol):
@@ -63,11 +67,16 @@ class Engine(Protocol):
     ) -> None: ...
     def begin(self) -> None: ...
     @overload
-    def push(self, frames: NDArray[np.int16], want_hidden: Literal[True] = True) -> NDArray[np.int16]: ...
+    def push(
+        self, frames: NDArray[np.int16], want_hidden: Literal[True] = True, targets: NDArray[np.int32] | None = None
+    ) -> NDArray[np.int16]: ...
     @overload
-    def push(self, frames: NDArray[np.int16], want_hidden: Literal[False]) -> None: ...
+    def push(
+        self, frames: NDArray[np.int16], want_hidden: Literal[False], targets: NDArray[np.int32] | None = None
+    ) -> None: ...
     def infer(self) -> Any: ...
     def train(self, label: int) -> Any: ...
+    def learn(self) -> Any: ...
     def tensor(self, name: str) -> NDArray[Any]: ...
     def set_tensor(self, name: str, values: NDArray[Any]) -> None: ...
     def reset_weights(self) -> None: ...
@@ -75,11 +84,43 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Sample:
-    """One utterance as the device takes it: frames (T, n_in) int16 in its input format, and the class."""
+    """One utterance as the device takes it.
+
+    Attributes
+    ----------
+    frames : ndarray, shape (T, n_in), int16, in the input format
+    label : int
+        Class of the utterance; 0 where the data have targets of their own.
+    name : str
+    targets : ndarray, int32, or None
+        For a readout at every frame: classes (T,), NO_CLASS for none; or values (T, K), Q16.
+    judged_by : {"utterances", "frames", "values"}
+        What an error is counted by: the label at the last frame, or the data's own targets of frames.
+    """
 
     frames: NDArray[np.int16]
     label: int
     name: str
+    targets: NDArray[np.int32] | None = None
+    judged_by: str = "utterances"
+
+    def error(self, result: Result) -> float:
+        """0 or 1, the fraction of wrong frames, or the mean squared error: what `pooled_error` takes."""
+        if self.judged_by == "utterances":
+            return float(result.predicted != self.label)
+        if self.judged_by == "frames":
+            return result.n_wrong / max(result.n_targets, 1)
+        return result.loss / LOSS_ONE
+
+    def train(self, engine: Engine) -> Any:
+        """Let an engine that was given the frames and targets end the sample by a training step."""
+        return engine.train(self.label) if self.targets is None else engine.learn()
+
+
+def pooled_error(judged_by: str, errors: Sequence[float], weights: Sequence[float] | None = None) -> float:
+    """The error over samples: a fraction; of values the root of the mean square, in their standard deviations."""
+    mean = float(np.average(errors, weights=weights))
+    return mean**0.5 if judged_by == "values" else mean
 
 
 @dataclass(frozen=True)
@@ -172,23 +213,56 @@ def samples_of(model: QuantModel, dataset: Dataset, chosen: Sequence[int] | NDAr
         quantized = quantize_features(model, item.features)
         saturated += quantized.saturated
         name = f"{dataset.class_names[item.label]}_{item.speaker}_{item.index}"
-        items.append(Sample(quantized.frames, item.label, name))
+        items.append(
+            Sample(
+                quantized.frames,
+                item.label,
+                name,
+                quantize_targets(model, item.label, item.targets, len(quantized.frames)),
+                dataset.judged_by,
+            )
+        )
     return Samples(tuple(items), saturated)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Predictions for labelled samples."""
+    """Predictions for labelled samples, or how well targets of frames were met.
+
+    Attributes
+    ----------
+    labels, predictions : tuple of int
+        Class of each sample, and the largest output at its last frame.
+    n_classes : int
+    judged_by : {"utterances", "frames", "values"}
+        What `error` is counted by.
+    frame_error : float or None
+        Fraction of wrong frames, of a readout of classes at every frame.
+    mean_squared_error : float or None
+        Over frames and outputs, of a regression, in the units that it was trained in.
+    """
 
     labels: tuple[int, ...]
     predictions: tuple[int, ...]
     n_classes: int
+    judged_by: str = "utterances"
+    frame_error: float | None = None
+    mean_squared_error: float | None = None
 
     @property
     def error(self) -> float:
-        """Fraction of samples that were not recognised."""
+        """Fraction of samples not recognised, or of wrong frames, or the normalised root mean squared error."""
+        if self.judged_by == "frames" and self.frame_error is not None:
+            return self.frame_error
+        if self.judged_by == "values" and self.mean_squared_error is not None:
+            return pooled_error("values", [self.mean_squared_error])
         wrong = sum(a != b for a, b in zip(self.labels, self.predictions, strict=True))
         return wrong / len(self.labels)
+
+    def to_dict(self) -> dict[str, float]:
+        """`error`, and the others where the readout has them: JSON-ready."""
+        others = {"frame_error": self.frame_error, "mean_squared_error": self.mean_squared_error}
+        return {"error": self.error} | {name: value for name, value in others.items() if value is not None}
 
     def confusion(self) -> NDArray[np.int64]:
         """(n_classes, n_classes): row is the true class, column the predicted one."""
@@ -198,19 +272,34 @@ class Evaluation:
 
 
 def evaluate(engine: Engine, samples: Sequence[Sample], n_classes: int, progress: Progress | None = None) -> Evaluation:
-    """Classify each sample; the weights stay as they are."""
+    """Judge each sample; the weights stay as they are."""
     if not samples:
         raise InputError("there are no samples to evaluate on; choose another speaker or fewer for training")
-    predictions: list[int] = []
-    wrong = 0
+    judged_by, targets = samples[0].judged_by, samples[0].targets
+    predictions, n_targets, n_wrong = [], [], []
+    errors, losses = [], []
     for done, sample in enumerate(samples, 1):
         engine.begin()
-        engine.push(sample.frames, want_hidden=False)
-        predictions.append(int(engine.infer().predicted))
-        wrong += predictions[-1] != sample.label
+        engine.push(sample.frames, want_hidden=False, targets=sample.targets)
+        result = engine.infer()
+        predictions.append(int(result.predicted))
+        n_targets.append(int(result.n_targets))
+        n_wrong.append(int(result.n_wrong))
+        losses.append(result.loss / LOSS_ONE)
+        errors.append(sample.error(result))
         if progress is not None:
-            progress(done, len(samples), {"error": wrong / done})
-    return Evaluation(tuple(s.label for s in samples), tuple(predictions), n_classes)
+            weights = None if judged_by == "utterances" else n_targets
+            progress(done, len(samples), {"error": pooled_error(judged_by, errors, weights)})
+    return Evaluation(
+        tuple(s.label for s in samples),
+        tuple(predictions),
+        n_classes,
+        judged_by,
+        frame_error=sum(n_wrong) / sum(n_targets) if targets is not None and targets.ndim == 1 else None,
+        mean_squared_error=(
+            float(np.average(losses, weights=n_targets)) if targets is not None and targets.ndim == 2 else None
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -222,13 +311,18 @@ class Step:
 
     @property
     def loss(self) -> float:
-        """Cross-entropy before the update, nats."""
+        """Before the update: cross-entropy in nats, or mean squared error."""
         return float(self.result.loss / LOSS_ONE)
 
     @property
+    def error(self) -> float:
+        """Before the update; see `Sample.error`."""
+        return self.sample.error(self.result)
+
+    @property
     def correct(self) -> bool:
-        """Whether the sample was recognised before the update."""
-        return bool(self.result.predicted == self.sample.label)
+        """Whether the sample was recognised before the update, or every one of its frames."""
+        return self.error == 0
 
 
 @dataclass(frozen=True)
@@ -263,14 +357,17 @@ class Running:
 
     window: int = 20
     losses: list[float] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
     wrong: list[bool] = field(default_factory=list)
 
     def add(self, step: Step) -> dict[str, float]:
         """Take a step in; what to show beside the bar."""
         self.losses.append(step.loss)
+        self.errors.append(step.error)
         self.wrong.append(not step.correct)
         recent = slice(-self.window, None)
-        return {"loss": float(np.mean(self.losses[recent])), "error": float(np.mean(self.wrong[recent]))}
+        error = pooled_error(step.sample.judged_by, self.errors[recent])
+        return {"loss": float(np.mean(self.losses[recent])), "error": error}
 
 
 def train(engine: Engine, samples: Sequence[Sample], progress: Progress | None = None) -> list[Step]:
@@ -279,8 +376,8 @@ def train(engine: Engine, samples: Sequence[Sample], progress: Progress | None =
     running = Running()
     for done, sample in enumerate(samples, 1):
         engine.begin()
-        engine.push(sample.frames, want_hidden=False)
-        steps.append(Step(sample, engine.train(sample.label)))
+        engine.push(sample.frames, want_hidden=False, targets=sample.targets)
+        steps.append(Step(sample, sample.train(engine)))
         shown = running.add(steps[-1])
         if progress is not None:
             progress(done, len(samples), shown)

@@ -11,6 +11,9 @@
  *     for (each frame) drnn_push(&net, frame);
  *     drnn_train(&net, label, &result);
  *
+ * With a target at every frame, drnn_target_class or drnn_target_values follows each drnn_push, and drnn_learn ends
+ * the sample.
+ *
  * Functions return 0 or a positive count on success and one of `DRNN_ERR_*` (negative) on failure; a failed call
  * changes nothing but what its comment names.
  *

@@ -33,13 +33,35 @@ int drnn_begin(drnn_t *net);
  */
 int drnn_push(drnn_t *net, const int16_t *x);
 
-/* Logits of the sample so far; it may go on. Errors: DRNN_ERR_STATE, DRNN_ERR_EMPTY. */
+/*
+ * The class of the frame just pushed, of a model with the readout DRNN_FRAMES. Computes the frame's logits and what they
+ * add to loss and gradient. Frames may go without one; each takes one at most.
+ * Errors (nothing changed): DRNN_ERR_READOUT, DRNN_ERR_STATE, DRNN_ERR_EMPTY, DRNN_ERR_LABEL.
+ */
+int drnn_target_class(drnn_t *net, uint16_t label);
+
+/*
+ * The same for DRNN_REGRESSION: the values [n_outputs] that the frame's outputs should have, Q16,
+ * |value| <= DRNN_TARGET_MAX. Errors (nothing changed): as above, and DRNN_ERR_RANGE.
+ */
+int drnn_target_values(drnn_t *net, const int32_t *values);
+
+/*
+ * Outputs at the frame just pushed, and the loss over the targets so far; the sample may go on.
+ * Errors: DRNN_ERR_STATE, DRNN_ERR_EMPTY.
+ */
 int drnn_infer(drnn_t *net, drnn_result_t *result);
 
 /*
- * End the sample by one step of SGD on the cross-entropy at its last frame, and beta * sum |Delta h| over all layers:
- * backward through time, clip, update. The history is consumed.
- * Errors (nothing changed): DRNN_ERR_STATE, DRNN_ERR_EMPTY, DRNN_ERR_LABEL.
+ * End the sample by one step of SGD on the mean loss of the frames that were given a target, and
+ * beta * sum |Delta h| over all layers: backward through time, clip, update. The history is consumed.
+ * Errors (nothing changed): DRNN_ERR_READOUT, DRNN_ERR_STATE, DRNN_ERR_EMPTY.
+ */
+int drnn_learn(drnn_t *net, drnn_result_t *result);
+
+/*
+ * The same for the readout DRNN_LAST: the label is the last frame's target.
+ * Errors (nothing changed): DRNN_ERR_READOUT, DRNN_ERR_STATE, DRNN_ERR_EMPTY, DRNN_ERR_LABEL.
  */
 int drnn_train(drnn_t *net, uint16_t label, drnn_result_t *result);
 

@@ -8,25 +8,33 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DRNN_ABI_VERSION 2
+#define DRNN_ABI_VERSION 3
 
 /* Q-formats that no model may change; the others are chosen by `deltatrain quantize` and stand in the layer. */
 #define DRNN_H_FRAC_BITS 14       /* hidden state and gates, range [-1, 1] */
 #define DRNN_BIAS_FRAC_BITS 24    /* biases, int32, range [-128, 128) */
-#define DRNN_LOGIT_FRAC_BITS 16   /* logits and loss, int32 */
+#define DRNN_LOGIT_FRAC_BITS 16   /* logits and other outputs, targets of a regression, and loss; int32 */
 #define DRNN_V_MAX 16383          /* largest |x| and |h| as stored: one guard bit, so that a difference fits int16 */
 #define DRNN_GRAD_GUARD_BITS 6    /* low-order bits that carried gradients keep below those of the loss gradient */
 
 #define DRNN_MAX_STEPS 4096       /* the bounds of NUMERICS.md hold up to here */
 #define DRNN_MAX_LAYERS 3         /* of recurrent layers, one upon the other */
 #define DRNN_MAX_WIDTH 1024       /* of inputs and of hidden units */
-#define DRNN_MAX_CLASSES 256
+#define DRNN_MAX_OUTPUTS 256      /* classes, or values of a regression */
+#define DRNN_TARGET_MAX 1073741824 /* largest |target| of a regression: 16384 */
 #define DRNN_HASH_BYTES 32
 
 enum drnn_cell {
     DRNN_RNN = 0,
     DRNN_GRU = 1,
     DRNN_LSTM = 2
+};
+
+/* Where the readout reads, and its loss: the mean over the frames that have a target. */
+enum drnn_readout {
+    DRNN_LAST = 0,             /* a class at the last frame: cross-entropy */
+    DRNN_FRAMES = 1,           /* a class at every frame: cross-entropy */
+    DRNN_REGRESSION = 2        /* values at every frame: squared error, averaged over the outputs too */
 };
 
 /* Errors. Each code's text is in `drnn_error_text`. */
@@ -37,9 +45,10 @@ enum drnn_error {
     DRNN_ERR_RANGE = -3,       /* an input exceeds DRNN_V_MAX, or a parameter its range */
     DRNN_ERR_LABEL = -4,       /* the label is not one of the model's classes */
     DRNN_ERR_TOO_LONG = -5,    /* the sample has more frames than the model's max_steps */
-    DRNN_ERR_EMPTY = -6,       /* no frame was pushed */
+    DRNN_ERR_EMPTY = -6,       /* no frame was pushed, or none of them was given a target */
     DRNN_ERR_STATE = -7,       /* the call does not fit the state, e.g. a frame without drnn_begin */
-    DRNN_ERR_TENSOR = -8       /* no such tensor, or outside its elements, or not writable */
+    DRNN_ERR_TENSOR = -8,      /* no such tensor, or outside its elements, or not writable */
+    DRNN_ERR_READOUT = -9      /* the call does not fit the model's readout, e.g. a label for a regression */
 };
 
 /* A positive real number m * 2^e with 32768 <= m <= 65535, or zero: m = e = 0. Learning rate, clip and step size. */
@@ -73,14 +82,15 @@ typedef struct {
 typedef struct {
     uint32_t abi_version;      /* DRNN_ABI_VERSION at generation */
     uint16_t n_layers;         /* 1 .. DRNN_MAX_LAYERS */
-    uint16_t n_classes;
+    uint16_t n_outputs;        /* classes, 2 or more; of a regression values, 1 or more */
     uint16_t max_steps;        /* longest sample, frames */
+    uint8_t readout;           /* enum drnn_readout */
     int8_t readout_frac_bits;  /* of the readout's weights, int16 */
     drnn_scale_t learning_rate;     /* defaults, as in drnn_config_t; that of beta is 0 */
     drnn_scale_t clip;
     const drnn_layer_t *layers;     /* [n_layers], from the input upwards */
-    const int16_t *readout_weight;  /* [n_classes][n_hidden of the last layer] */
-    const int32_t *readout_bias;    /* [n_classes] */
+    const int16_t *readout_weight;  /* [n_outputs][n_hidden of the last layer] */
+    const int32_t *readout_bias;    /* [n_outputs] */
     uint8_t hash[DRNN_HASH_BYTES];  /* SHA-256 of the quantised model */
 } drnn_model_t;
 
@@ -97,8 +107,8 @@ typedef struct {
 
 /* The outcome of one sample. */
 typedef struct {
-    int32_t loss;              /* cross-entropy, nats, Q16, without the regulariser; 0 after inference */
-    uint16_t predicted;        /* class with the largest logit, the first of equals */
+    int32_t loss;              /* mean over the targets so far, Q16, without the regulariser; 0 without one */
+    uint16_t predicted;        /* the largest output at the last frame, the first of equals */
     uint16_t n_steps;          /* frames of the sample */
     uint32_t active_x;         /* events: active inputs of the network, summed over the frames */
     uint32_t active_h;         /* active hidden units, likewise, as input of their own layer and of the one above */
@@ -115,7 +125,9 @@ typedef struct {
     uint32_t saturated_c;      /* LSTM: of c; GRU: of M_nh as kept */
     uint32_t saturated_grad;   /* carried gradients */
     uint32_t saturated_w;      /* weights and biases at the end of their range */
-    uint32_t underflow_dm;     /* entries of dM that became 0 when they were stored as int16, though they were not */
+    uint32_t underflow_dm;     /* entries of dM that became 0 as int16, when stored or later, though they were not */
+    uint32_t n_targets;        /* frames that were given a target */
+    uint32_t n_wrong;          /* of these, where another class had the largest logit; of a regression 0 */
 } drnn_result_t;
 
 /*
@@ -125,11 +137,11 @@ typedef struct {
 enum drnn_tensor_id {
     DRNN_T_WEIGHT = 0,         /* int16 [n_in + n_hidden][G * n_hidden] */
     DRNN_T_BIAS = 1,           /* int32 [A * n_hidden] */
-    DRNN_T_READOUT_WEIGHT = 2, /* int16 [n_classes][n_hidden of the last layer] */
-    DRNN_T_READOUT_BIAS = 3,   /* int32 [n_classes] */
+    DRNN_T_READOUT_WEIGHT = 2, /* int16 [n_outputs][n_hidden of the last layer] */
+    DRNN_T_READOUT_BIAS = 3,   /* int32 [n_outputs] */
     DRNN_T_HIDDEN = 4,         /* int16 [n_hidden], after the last frame */
     DRNN_T_CELL = 5,           /* int16 [n_hidden], LSTM alone, after the last frame; at first an earlier sample's */
-    DRNN_T_LOGITS = 6,         /* int32 [n_classes], of the last sample */
+    DRNN_T_LOGITS = 6,         /* int32 [n_outputs], outputs of the frame last judged, in training the last one */
     DRNN_T_DM = 7,             /* int16 [n_steps][A * n_hidden], of the last training step; empty during a sample */
     DRNN_T_PER_LAYER = 8
 };
@@ -167,8 +179,10 @@ typedef struct {
     drnn_layer_plan_t layers[DRNN_MAX_LAYERS]; /* beyond n_layers: 0 */
     uint32_t readout_weight, readout_bias;     /* trained, laid out as in the model */
     /* scratch */
-    uint32_t logits;        /* int32 [n_classes] */
-    uint32_t d_logits;      /* int32 [n_classes] */
+    uint32_t logits;        /* int32 [n_outputs] */
+    uint32_t d_logits;      /* int32 [n_outputs]: of the frame last judged, in full */
+    uint32_t d_outputs;     /* int16 [T, DRNN_LAST: 1][n_outputs]: of each frame, scaled; 0 without a target */
+    uint32_t d_readout;     /* int64 [n_outputs][n_hidden + 1], not DRNN_LAST: gradient of the readout, its bias last */
     uint32_t columns;       /* uint16 [widest n_in + n_hidden]: active columns of one step */
     uint32_t column_steps;  /* uint16 [T]: steps at which one column was active */
     uint32_t column_deltas; /* int16 [T]: its Delta there */
@@ -185,6 +199,10 @@ typedef struct {
     uint32_t n_steps;          /* frames of the sample so far */
     uint32_t n_events[DRNN_MAX_LAYERS];   /* of the sample so far, of inputs and hidden units alike */
     int32_t dm_exponent[DRNN_MAX_LAYERS]; /* of each layer's stored dM beyond the carried gradients' unit */
+    int32_t d_shift;           /* by which the stored d_outputs were shortened */
+    uint32_t n_judged;         /* frames of the sample up to the last that has a target */
+    uint64_t loss_sum;         /* over the targets, Q16; of a regression Q32 */
+    uint64_t readout_bound;    /* the readout's part of the norm bound */
     drnn_result_t result;
 } drnn_t;
 

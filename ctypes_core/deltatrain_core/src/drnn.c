@@ -5,13 +5,10 @@
 
 #include <string.h>
 
-#include "drnn_fixed.h"
 #include "drnn_internal.h"
 #include "drnn_scale.h"
 #include "drnn_softmax.h"
 
-#define D_LOGIT_BITS 14            /* d_logits are scaled to at most 2^14 in magnitude */
-#define D_LOGIT_FULL_FRAC_BITS 30
 #define MAX_LEARNING_RATE_E (-11)  /* m * 2^-11 < 32: NUMERICS.md bounds the shifts of the update by it */
 #define MAX_BETA_E (-16)           /* m * 2^-16 < 1 */
 #define MAX_SCALE_E 64
@@ -71,8 +68,8 @@ int drnn_reset_weights(drnn_t *net)
         memcpy(drnn_bias(net, l), layer->bias, drnn_m_count(layer) * sizeof(int32_t));
     }
     memcpy(drnn_readout_weight(net), net->model->readout_weight,
-           (uint32_t)net->model->n_classes * drnn_top_layer(net)->n_hidden * sizeof(int16_t));
-    memcpy(drnn_readout_bias(net), net->model->readout_bias, net->model->n_classes * sizeof(int32_t));
+           (uint32_t)net->model->n_outputs * drnn_top_layer(net)->n_hidden * sizeof(int16_t));
+    memcpy(drnn_readout_bias(net), net->model->readout_bias, net->model->n_outputs * sizeof(int32_t));
     net->n_steps = 0;
     net->phase = DRNN_PHASE_IDLE;
     return DRNN_OK;
@@ -101,56 +98,58 @@ int drnn_infer(drnn_t *net, drnn_result_t *result)
     if (ready != DRNN_OK) {
         return ready;
     }
-    drnn_readout(net);
-    net->result.predicted = drnn_argmax(drnn_logits(net), net->model->n_classes);
+    drnn_readout_forward(net);
+    net->result.loss = drnn_mean_loss(net);
+    net->result.predicted = drnn_argmax(drnn_logits(net), net->model->n_outputs);
     net->result.n_steps = (uint16_t)net->n_steps;
     *result = net->result;
     return DRNN_OK;
 }
 
-/* beta in Q30, rounded down; below 2^30. */
-static int32_t beta_q30(const drnn_t *net)
+/* Backward and update, from the targets that the sample was given. */
+static void learn(drnn_t *net)
 {
-    const drnn_scale_t beta = net->config.beta;
-    const int shift = -(beta.e + D_LOGIT_FULL_FRAC_BITS); /* in [-14, 34]: drnn_configure bounds e */
-    return (int32_t)(shift < 0 ? (uint32_t)beta.m << -shift : shift < 16 ? (uint32_t)beta.m >> shift : 0u);
+    net->result.loss = drnn_mean_loss(net);
+    drnn_backward(net, drnn_make_room_for_beta(net, drnn_n_errors(net)));
+    drnn_update(net);
+    ++net->config.step;
+    net->phase = DRNN_PHASE_IDLE;
 }
 
-/*
- * Scale d_logits (Q30) by a power of two so that the largest has 14 bits: small errors keep their precision. Where the
- * regulariser's factor is larger, it takes the place of the largest.
- */
-static void normalise_d_logits(drnn_t *net)
+int drnn_learn(drnn_t *net, drnn_result_t *result)
 {
-    int32_t *d_logits = drnn_d_logits(net);
-    const uint32_t n_classes = net->model->n_classes;
-    const uint32_t beta = (uint32_t)beta_q30(net);
-    uint32_t largest = drnn_largest(d_logits, n_classes);
-    largest = beta > largest ? beta : largest;
-    const int shift = largest == 0 ? 0 : drnn_bit_length(largest) - D_LOGIT_BITS; /* in [-13, 17] */
-    for (uint32_t k = 0; k < n_classes; ++k) {
-        d_logits[k] = (int32_t)drnn_rescale(d_logits[k], shift);
+    if (net->model->readout == DRNN_LAST) {
+        return DRNN_ERR_READOUT;
     }
-    net->result.grad_exponent = shift - D_LOGIT_FULL_FRAC_BITS;
-}
-
-int drnn_train(drnn_t *net, uint16_t label, drnn_result_t *result)
-{
     const int ready = sample_is_ready(net);
     if (ready != DRNN_OK) {
         return ready;
     }
-    if (label >= net->model->n_classes) {
+    if (net->result.n_targets == 0) {
+        return DRNN_ERR_EMPTY;
+    }
+    drnn_infer(net, result);
+    learn(net);
+    *result = net->result;
+    return DRNN_OK;
+}
+
+int drnn_train(drnn_t *net, uint16_t label, drnn_result_t *result)
+{
+    if (net->model->readout != DRNN_LAST) {
+        return DRNN_ERR_READOUT;
+    }
+    const int ready = sample_is_ready(net);
+    if (ready != DRNN_OK) {
+        return ready;
+    }
+    if (label >= net->model->n_outputs) {
         return DRNN_ERR_LABEL;
     }
     drnn_infer(net, result);
-    net->result.loss =
-        drnn_softmax_cross_entropy(drnn_logits(net), net->model->n_classes, label, drnn_d_logits(net));
-    normalise_d_logits(net);
-    drnn_backward(net, beta_q30(net));
-    drnn_update(net);
-    ++net->config.step;
-    net->phase = DRNN_PHASE_IDLE;
+    drnn_make_room_for_beta(net, 1); /* before the target, so that its gradient is rounded once */
+    drnn_judge_class(net, label);
+    learn(net);
     *result = net->result;
     return DRNN_OK;
 }
@@ -189,14 +188,14 @@ static int layer_tensor(const drnn_t *net, uint32_t l, uint32_t kind, drnn_tenso
 
 int drnn_tensor(const drnn_t *net, int id, drnn_tensor_t *tensor)
 {
-    const uint32_t n_classes = net->model->n_classes;
+    const uint32_t n_outputs = net->model->n_outputs;
     switch (id) {
     case DRNN_T_READOUT_WEIGHT:
-        return describe(tensor, drnn_readout_weight(net), n_classes * drnn_top_layer(net)->n_hidden, 2, 1);
+        return describe(tensor, drnn_readout_weight(net), n_outputs * drnn_top_layer(net)->n_hidden, 2, 1);
     case DRNN_T_READOUT_BIAS:
-        return describe(tensor, drnn_readout_bias(net), n_classes, 4, 1);
+        return describe(tensor, drnn_readout_bias(net), n_outputs, 4, 1);
     case DRNN_T_LOGITS:
-        return describe(tensor, drnn_logits(net), n_classes, 4, 0);
+        return describe(tensor, drnn_logits(net), n_outputs, 4, 0);
     default:
         break;
     }
@@ -222,11 +221,13 @@ const char *drnn_error_text(int error)
     case DRNN_ERR_TOO_LONG:
         return "the sample has more frames than the model's maximum";
     case DRNN_ERR_EMPTY:
-        return "the sample has no frame";
+        return "the sample has no frame, or none with a target";
     case DRNN_ERR_STATE:
         return "no sample is under way";
     case DRNN_ERR_TENSOR:
         return "there is no such tensor, or the elements lie outside it, or it is read-only";
+    case DRNN_ERR_READOUT:
+        return "the call does not fit the model's readout";
     default:
         return "unknown error";
     }

@@ -83,12 +83,15 @@ static void place_layer(drnn_plan_t *plan, const drnn_model_t *model, uint32_t l
 int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
 {
     if (model->abi_version != DRNN_ABI_VERSION || !in_range(model->n_layers, 1, DRNN_MAX_LAYERS) ||
-        !in_range(model->n_classes, 2, DRNN_MAX_CLASSES) || !in_range(model->max_steps, 1, DRNN_MAX_STEPS) ||
+        model->readout > DRNN_REGRESSION ||
+        !in_range(model->n_outputs, model->readout == DRNN_REGRESSION ? 1 : 2, DRNN_MAX_OUTPUTS) ||
+        !in_range(model->max_steps, 1, DRNN_MAX_STEPS) ||
         !in_range(model->readout_frac_bits, 10, 15) || !layers_are_supported(model)) {
         return DRNN_ERR_MODEL;
     }
-    const uint32_t n_classes = model->n_classes;
+    const uint32_t n_outputs = model->n_outputs;
     const uint32_t n_hidden = model->layers[model->n_layers - 1].n_hidden;
+    const int at_last = model->readout == DRNN_LAST;
     uint32_t widest = 0;
 
     memset(plan, 0, sizeof *plan);
@@ -96,10 +99,12 @@ int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
         place_layer(plan, model, l);
         widest = larger(widest, drnn_width(&model->layers[l]));
     }
-    plan->readout_weight = place(plan, n_classes * n_hidden, sizeof(int16_t));
-    plan->readout_bias = place(plan, n_classes, sizeof(int32_t));
-    plan->logits = place(plan, n_classes, sizeof(int32_t));
-    plan->d_logits = place(plan, n_classes, sizeof(int32_t));
+    plan->readout_weight = place(plan, n_outputs * n_hidden, sizeof(int16_t));
+    plan->readout_bias = place(plan, n_outputs, sizeof(int32_t));
+    plan->logits = place(plan, n_outputs, sizeof(int32_t));
+    plan->d_logits = place(plan, n_outputs, sizeof(int32_t));
+    plan->d_outputs = place(plan, (at_last ? 1 : model->max_steps) * n_outputs, sizeof(int16_t));
+    plan->d_readout = place(plan, at_last ? 0 : n_outputs * (n_hidden + 1u), sizeof(int64_t));
     plan->columns = place(plan, widest, sizeof(uint16_t));
     plan->column_steps = place(plan, model->max_steps, sizeof(uint16_t));
     plan->column_deltas = place(plan, model->max_steps, sizeof(int16_t));

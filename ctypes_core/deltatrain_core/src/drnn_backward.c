@@ -28,21 +28,6 @@ static void start_layer(drnn_t *net, uint32_t l)
     net->dm_exponent[l] = 0;
 }
 
-/* dL/dh of the top layer at the last step: W_o^T d_logits, in the carried gradients' unit. */
-static void start_from_readout(drnn_t *net)
-{
-    const uint32_t n_hidden = drnn_top_layer(net)->n_hidden;
-    int32_t *d_hidden = drnn_d_hidden(net, net->model->n_layers - 1u);
-    const int shift = net->model->readout_frac_bits - DRNN_GRAD_GUARD_BITS; /* in [4, 9] */
-    for (uint32_t j = 0; j < n_hidden; ++j) {
-        int64_t sum = 0; /* below DRNN_MAX_CLASSES * 2^15 * 2^14 = 2^37 */
-        for (uint32_t k = 0; k < net->model->n_classes; ++k) {
-            sum += (int64_t)drnn_readout_weight(net)[k * n_hidden + j] * drnn_d_logits(net)[k];
-        }
-        d_hidden[j] = drnn_saturate(drnn_round_shift(sum, shift), DRNN_INT32_MAX, &net->result.saturated_grad);
-    }
-}
-
 static void cell_backward(drnn_t *net, uint32_t l, uint32_t t)
 {
     switch (drnn_layer(net, l)->cell) {
@@ -82,16 +67,16 @@ static void store_dm(drnn_t *net, uint32_t l, uint32_t t)
     const int raise = needed - net->dm_exponent[l];
     if (raise > 0) {
         for (uint32_t i = count; i < (net->n_steps - t) * count; ++i) {
-            stored[i] = (int16_t)drnn_round_shift(stored[i], raise);
+            const int16_t before = stored[i];
+            stored[i] = (int16_t)drnn_round_shift(before, raise);
+            underflows += before != 0 && stored[i] == 0;
         }
         net->dm_exponent[l] = needed;
     }
     const int exponent = net->dm_exponent[l];
     for (uint32_t i = 0; i < count; ++i) {
         stored[i] = (int16_t)drnn_round_shift(dm_acc[i], exponent);
-        if (stored[i] == 0 && dm_acc[i] != 0) {
-            ++underflows;
-        }
+        underflows += stored[i] == 0 && dm_acc[i] != 0;
     }
     net->result.underflow_dm += underflows;
 }
@@ -198,7 +183,7 @@ static void step_layer(drnn_t *net, uint32_t l, uint32_t t, int32_t beta)
     }
 }
 
-void drnn_backward(drnn_t *net, int32_t beta_q30)
+void drnn_backward(drnn_t *net, int64_t beta_q30)
 {
     /* From Q30 to the unit 2^(grad_exponent - DRNN_GRAD_GUARD_BITS): at most 2^20, for beta had a part in its choice */
     const int32_t beta = (int32_t)drnn_rescale(beta_q30, net->result.grad_exponent + 30 - DRNN_GRAD_GUARD_BITS);
@@ -206,8 +191,9 @@ void drnn_backward(drnn_t *net, int32_t beta_q30)
     for (uint32_t l = 0; l < n_layers; ++l) {
         start_layer(net, l);
     }
-    start_from_readout(net);
+    drnn_readout_start(net);
     for (uint32_t t = net->n_steps; t-- > 0;) {
+        drnn_readout_backward(net, t);
         for (uint32_t l = n_layers; l-- > 0;) {
             step_layer(net, l, t, beta);
         }

@@ -1,5 +1,5 @@
 /*
- * Forward: in each layer delta encoding, W . Delta over the active columns, the cell; then the readout.
+ * Forward: in each layer delta encoding, W . Delta over the active columns, the cell.
  * Equations: DESIGN.md, "The mathematics"; formats: NUMERICS.md.
  */
 #include <string.h>
@@ -27,6 +27,7 @@ int drnn_begin(drnn_t *net)
         begin_layer(net, l);
     }
     memset(&net->result, 0, sizeof net->result);
+    drnn_begin_targets(net);
     net->n_steps = 0;
     net->phase = DRNN_PHASE_SAMPLE;
     return DRNN_OK;
@@ -127,22 +128,4 @@ int drnn_push(drnn_t *net, const int16_t *x)
     }
     net->n_steps = t + 1;
     return (int)net->n_steps;
-}
-
-void drnn_readout(drnn_t *net)
-{
-    const uint32_t n_hidden = drnn_top_layer(net)->n_hidden;
-    const int acc_frac_bits = net->model->readout_frac_bits + DRNN_H_FRAC_BITS;
-    const int16_t *h = drnn_top_hidden(net);
-    uint32_t saturated = 0; /* a logit beyond +-32768 stays the largest or the smallest: nothing to report */
-    for (uint32_t k = 0; k < net->model->n_classes; ++k) {
-        const int16_t *w = &drnn_readout_weight(net)[k * n_hidden];
-        /* below DRNN_MAX_WIDTH * 2^15 * 2^14 + 2^31 * 2^5 < 2^40 */
-        int64_t acc = drnn_readout_bias(net)[k] * ((int64_t)1 << (acc_frac_bits - DRNN_BIAS_FRAC_BITS));
-        for (uint32_t j = 0; j < n_hidden; ++j) {
-            acc += w[j] * (int32_t)h[j];
-        }
-        drnn_logits(net)[k] = drnn_saturate(drnn_round_shift(acc, acc_frac_bits - DRNN_LOGIT_FRAC_BITS),
-                                            DRNN_INT32_MAX, &saturated);
-    }
 }

@@ -2,6 +2,8 @@
  * The GRU in PyTorch's form: n = tanh(M_nx + r M_nh), h_t = (1 - z) n + z h_{t-1}. Accumulators in the order nx, r, z,
  * nh; in their places the history keeps n, r, z and M_nh, the latter in the layer's c format.
  */
+#include <string.h>
+
 #include "drnn_activation.h"
 #include "drnn_fixed.h"
 #include "drnn_internal.h"
@@ -32,6 +34,12 @@ void drnn_gru_forward(drnn_t *net, uint32_t l, uint32_t t)
         gates[3 * n_hidden + k] = (int16_t)drnn_saturate(drnn_round_shift(m_nh, m_frac_bits - layer->c_frac_bits),
                                                          DRNN_INT16_MAX, &net->result.saturated_c);
     }
+}
+
+void drnn_gru_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)
+{
+    const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
+    memcpy(h, &drnn_states(net, l)[t * n_hidden], n_hidden * sizeof(int16_t));
 }
 
 void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t)

@@ -8,7 +8,7 @@
 
 enum drnn_phase {
     DRNN_PHASE_IDLE = 0,   /* no sample, or its history is consumed */
-    DRNN_PHASE_SAMPLE = 1  /* between drnn_begin and drnn_train */
+    DRNN_PHASE_SAMPLE = 1  /* between drnn_begin and drnn_train or drnn_learn */
 };
 
 #define DRNN_MASK_BITS 32
@@ -78,6 +78,8 @@ DRNN_REGION(int16_t, readout_weight)
 DRNN_REGION(int32_t, readout_bias)
 DRNN_REGION(int32_t, logits)
 DRNN_REGION(int32_t, d_logits)
+DRNN_REGION(int16_t, d_outputs)
+DRNN_REGION(int64_t, d_readout)
 DRNN_REGION(uint16_t, columns)
 DRNN_REGION(uint16_t, column_steps)
 DRNN_REGION(int16_t, column_deltas)
@@ -122,22 +124,49 @@ static inline uint32_t drnn_lowest_bit(uint32_t word)
  * Forward: M -> drnn_hidden, and into the history what the way back needs, each gate in its accumulator's place.
  * Backward: drnn_d_hidden holds dL/dh_t; adds the gates' own gradient to drnn_dm_acc and leaves in drnn_d_hidden the
  * cell's own path to dL/dh_{t-1}, that is what does not go through the deltas.
+ *
+ * Hidden: h_t [n_hidden] once more, from the history as it is before Backward.
  */
 void drnn_lstm_forward(drnn_t *net, uint32_t l, uint32_t t);
 void drnn_lstm_backward(drnn_t *net, uint32_t l, uint32_t t);
+void drnn_lstm_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h);
 void drnn_gru_forward(drnn_t *net, uint32_t l, uint32_t t);
 void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t);
+void drnn_gru_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h);
 void drnn_rnn_forward(drnn_t *net, uint32_t l, uint32_t t);
 void drnn_rnn_backward(drnn_t *net, uint32_t l, uint32_t t);
+void drnn_rnn_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h);
 
-/* drnn_forward.c: h after the last frame -> logits, Q16. */
-void drnn_readout(drnn_t *net);
+/* drnn_readout.c: h after the last frame -> logits, Q16. */
+void drnn_readout_forward(drnn_t *net);
+
+/* The same file: before the first step back; then step t, before its gates go: d_outputs -> dL/dh_t of the top layer. */
+void drnn_readout_start(drnn_t *net);
+void drnn_readout_backward(drnn_t *net, uint32_t t);
+
+/* drnn_target.c: no target yet. */
+void drnn_begin_targets(drnn_t *net);
+
+/* The same file: judge the logits by the frame's class; `label` is valid. */
+void drnn_judge_class(drnn_t *net, uint16_t label);
+
+/* Let the unit of d_outputs be no finer than that of `times` times beta, which comes back in Q30, below 2^50. */
+int64_t drnn_make_room_for_beta(drnn_t *net, uint32_t times);
+
+/* Mean loss over the targets so far, Q16. */
+int32_t drnn_mean_loss(const drnn_t *net);
+
+/* How many errors the loss is the mean of: frames with a target, of a regression times the outputs. At most 2^20. */
+static inline uint32_t drnn_n_errors(const drnn_t *net)
+{
+    return net->result.n_targets * (net->model->readout == DRNN_REGRESSION ? net->model->n_outputs : 1u);
+}
 
 /*
- * drnn_backward.c: d_logits (int16 range) -> dM_t of every layer and step in the gates' place, each layer with its
- * exponent. beta_q30 is the regulariser's factor.
+ * drnn_backward.c: d_outputs -> dM_t of every layer and step in the gates' place, each layer with its exponent.
+ * beta_q30 is the regulariser's factor.
  */
-void drnn_backward(drnn_t *net, int32_t beta_q30);
+void drnn_backward(drnn_t *net, int64_t beta_q30);
 
 /* drnn_update.c: bound, clip, and one SGD step on every parameter. */
 void drnn_update(drnn_t *net);

@@ -10,6 +10,11 @@ static int64_t c_unit(const drnn_layer_t *layer) /* from c to Q14 */
     return (int64_t)1 << (DRNN_H_FRAC_BITS - layer->c_frac_bits);
 }
 
+static int16_t hidden_of(int32_t o, int32_t tanh_c, uint32_t *saturated)
+{
+    return (int16_t)drnn_saturate(drnn_round_shift((int64_t)o * tanh_c, 14), DRNN_V_MAX, saturated);
+}
+
 void drnn_lstm_forward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
@@ -31,11 +36,22 @@ void drnn_lstm_forward(drnn_t *net, uint32_t l, uint32_t t)
         c[k] = (int16_t)drnn_saturate(drnn_round_shift(kept + i * g, 28 - layer->c_frac_bits), DRNN_INT16_MAX,
                                       &net->result.saturated_c);
         const int32_t tanh_c = drnn_tanh_q14((int64_t)c[k] * unit);
-        h[k] = (int16_t)drnn_saturate(drnn_round_shift((int64_t)o * tanh_c, 14), DRNN_V_MAX, &net->result.saturated_h);
+        h[k] = hidden_of(o, tanh_c, &net->result.saturated_h);
         gates[k] = (int16_t)i;
         gates[n_hidden + k] = (int16_t)f;
         gates[2 * n_hidden + k] = (int16_t)g;
         gates[3 * n_hidden + k] = (int16_t)o;
+    }
+}
+
+void drnn_lstm_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)
+{
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const uint32_t n_hidden = layer->n_hidden;
+    const int16_t *o = &drnn_gates(net, l)[t * drnn_m_count(layer) + 3 * n_hidden];
+    const int16_t *c = &drnn_states(net, l)[t * n_hidden];
+    for (uint32_t k = 0; k < n_hidden; ++k) {
+        h[k] = hidden_of(o[k], drnn_tanh_q14((int64_t)c[k] * c_unit(layer)), &(uint32_t){0});
     }
 }
 

@@ -21,6 +21,15 @@ void drnn_rnn_forward(drnn_t *net, uint32_t l, uint32_t t)
     }
 }
 
+void drnn_rnn_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)
+{
+    const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
+    const int16_t *gates = &drnn_gates(net, l)[t * n_hidden];
+    for (uint32_t k = 0; k < n_hidden; ++k) {
+        h[k] = (int16_t)drnn_saturate(gates[k], DRNN_V_MAX, &(uint32_t){0});
+    }
+}
+
 void drnn_rnn_backward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;

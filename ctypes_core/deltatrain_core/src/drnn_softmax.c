@@ -72,7 +72,7 @@ int32_t drnn_softmax_cross_entropy(const int32_t *logits_q16, uint16_t n_classes
                                    int32_t *d_logits_q30)
 {
     const int32_t top = logits_q16[drnn_argmax(logits_q16, n_classes)];
-    uint64_t sum = 0; /* at most DRNN_MAX_CLASSES * 2^30 = 2^38 */
+    uint64_t sum = 0; /* at most DRNN_MAX_OUTPUTS * 2^30 = 2^38 */
     for (uint16_t k = 0; k < n_classes; ++k) {
         const uint32_t e = exp_negative_q30((uint32_t)top - (uint32_t)logits_q16[k]);
         d_logits_q30[k] = (int32_t)e;

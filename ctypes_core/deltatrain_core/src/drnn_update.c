@@ -9,6 +9,7 @@
 #include "drnn_scale.h"
 
 #define MAX_SHIFT 62
+#define MAX_LEFT ((int64_t)1 << 32) /* a product to be shifted to the left: more would change nothing */
 
 /* One tensor's part in the update: element -= round(sum * m / 2^shift). */
 typedef struct {
@@ -57,21 +58,10 @@ static uint64_t layer_bound(const drnn_t *net, uint32_t l)
     return bound;
 }
 
-/* |d_logits| * sqrt(|h_T|^2 + 1): weights and bias of the readout; units: d_logits * 2^-14. */
-static uint64_t readout_bound(const drnn_t *net)
-{
-    uint64_t d_squared = 0;
-    for (uint32_t k = 0; k < net->model->n_classes; ++k) {
-        d_squared += square(drnn_d_logits(net)[k]);
-    }
-    uint64_t h_squared = DRNN_ONE_Q28;
-    for (uint32_t j = 0; j < drnn_top_layer(net)->n_hidden; ++j) {
-        h_squared += square(drnn_top_hidden(net)[j]);
-    }
-    return drnn_sqrt_ceil(d_squared) * drnn_sqrt_ceil(h_squared);
-}
-
-/* learning rate * min(1, clip / B). */
+/*
+ * learning rate / N * min(1, N * clip / B): the bound and the gradients are those of the sum over N errors, the loss is
+ * their mean. For N = 1 nothing is rounded twice.
+ */
 static drnn_scale_t step_size(drnn_t *net)
 {
     const int unit = net->result.grad_exponent - DRNN_H_FRAC_BITS;
@@ -80,11 +70,12 @@ static drnn_scale_t step_size(drnn_t *net)
         const int dm_unit = net->dm_exponent[l] - DRNN_GRAD_GUARD_BITS + unit;
         bound = drnn_scale_add_ceil(bound, drnn_scale_ceil(layer_bound(net, l), dm_unit));
     }
-    bound = drnn_scale_add_ceil(bound, drnn_scale_ceil(readout_bound(net), unit));
+    bound = drnn_scale_add_ceil(bound, drnn_scale_ceil(net->readout_bound, unit));
     net->result.bound_m = bound.m;
     net->result.bound_e = bound.e;
-    if (!drnn_scale_greater(bound, net->config.clip)) {
-        return net->config.learning_rate;
+    const drnn_scale_t n = drnn_scale_ceil(drnn_n_errors(net), 0);
+    if (!drnn_scale_greater(bound, drnn_scale_mul(net->config.clip, n))) {
+        return drnn_scale_div(net->config.learning_rate, n);
     }
     net->result.clipped = 1;
     return drnn_scale_div(drnn_scale_mul(net->config.learning_rate, net->config.clip), bound);
@@ -108,15 +99,16 @@ static stepper_t stepper(drnn_t *net, drnn_scale_t step, int exponent, int frac_
 /*
  * value - sum * m / 2^shift, the quotient rounded up with the probability of its fraction, to 16 bits of `random`.
  * |sum| <= 2^42 and m < 2^16, so the product is below 2^58; with the random addend (below 2^62) it fits int64.
- * A shift to the left happens only to biases, where |sum| < 2^15 and it is 11 bits at most (drnn_configure bounds the
- * rate): below 2^42; or where the rate is zero, and so the product.
+ * To the left it goes by 30 bits at most (drnn_configure bounds the rate), and what is beyond 2^32 saturates whatever the
+ * value: below 2^62. Or the rate is zero, and so the product.
  */
 static int32_t stepped(const stepper_t *s, int32_t value, int64_t sum, uint32_t random, int32_t limit)
 {
     int64_t product = sum * s->m;
     int shift = s->shift;
     if (shift <= 0) {
-        return drnn_saturate(value - product * ((int64_t)1 << -shift), limit, s->saturated);
+        const int64_t bounded = product > MAX_LEFT ? MAX_LEFT : product < -MAX_LEFT ? -MAX_LEFT : product;
+        return drnn_saturate(value - bounded * ((int64_t)1 << -shift), limit, s->saturated);
     }
     if (shift > MAX_SHIFT) {
         const int beyond = shift - MAX_SHIFT;
@@ -151,12 +143,14 @@ static void update_readout(drnn_t *net, drnn_scale_t step)
     const stepper_t weight = stepper(net, step, exponent - DRNN_H_FRAC_BITS, net->model->readout_frac_bits,
                                      DRNN_T_READOUT_WEIGHT);
     const stepper_t bias = stepper(net, step, exponent, DRNN_BIAS_FRAC_BITS, DRNN_T_READOUT_BIAS);
-    for (uint32_t k = 0; k < net->model->n_classes; ++k) {
-        const int32_t d = drnn_d_logits(net)[k];
+    const int16_t *d = drnn_d_outputs(net); /* DRNN_LAST */
+    const int64_t *sum = drnn_d_readout(net); /* else */
+    const int at_last = net->model->readout == DRNN_LAST;
+    for (uint32_t k = 0; k < net->model->n_outputs; ++k) {
         for (uint32_t j = 0; j < n_hidden; ++j) {
-            step_int16(&weight, drnn_readout_weight(net), k * n_hidden + j, d * (int32_t)h[j]);
+            step_int16(&weight, drnn_readout_weight(net), k * n_hidden + j, at_last ? d[k] * (int32_t)h[j] : *sum++);
         }
-        step_int32(&bias, drnn_readout_bias(net), k, d);
+        step_int32(&bias, drnn_readout_bias(net), k, at_last ? d[k] : *sum++);
     }
 }
 

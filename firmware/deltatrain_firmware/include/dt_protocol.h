@@ -12,7 +12,7 @@
 
 #include "drnn_types.h"
 
-#define DT_PROTOCOL_VERSION 2
+#define DT_PROTOCOL_VERSION 3
 #define DT_MAGIC 0x54446C65           /* in a hello, so that no other device takes it for its own */
 
 /* A frame on the line: COBS(header, payload, CRC-32) and one zero byte. */
@@ -20,6 +20,10 @@
 #define DT_CRC_BYTES 4
 #define DT_REPLY_FLAG 0x80            /* set in the command byte of a reply */
 #define DT_BOARD_NAME_BYTES 32
+
+/* Targets that say that their frame has none: a class, and the first value of a regression (-2^31). */
+#define DT_NO_CLASS 0xFFFF
+#define DT_NO_VALUE 0x80000000
 
 enum dt_command {
     DT_CMD_NONE = 0x00,               /* only as a reply: to a frame that did not arrive whole */
@@ -33,7 +37,8 @@ enum dt_command {
     DT_CMD_BEGIN = 0x13,
     DT_CMD_FRAMES = 0x14,
     DT_CMD_TRAIN = 0x15,
-    DT_CMD_INFER = 0x16
+    DT_CMD_INFER = 0x16,
+    DT_CMD_LEARN = 0x17
 };
 
 /* Commands from this number on have an effect: their sequence number counts, and the last reply is kept. */
@@ -51,7 +56,7 @@ enum dt_status {
     DT_ERR_SEQUENCE = -70,            /* the sequence number is neither the next one nor the last one */
     DT_ERR_DUPLICATE = -71,           /* this command was executed already, and its reply is no longer kept */
     DT_ERR_REPLY_SIZE = -72,          /* the answer would not fit a reply; ask for less at once */
-    DT_ERR_BUFFER = -73               /* the model's frames or logits do not fit the board's buffers */
+    DT_ERR_BUFFER = -73               /* the model's frames, targets or outputs do not fit the board's buffers */
 };
 
 /* The head of every request; the payload follows. */
@@ -101,9 +106,9 @@ typedef struct {
     uint16_t n_layers;                /* recurrent layers */
     uint16_t n_in;                    /* inputs, values of a frame */
     uint16_t n_hidden;                /* of the last layer */
-    uint16_t n_classes;               /* classes */
+    uint16_t n_outputs;               /* classes, or values of a regression */
     uint8_t cell;                     /* enum drnn_cell, of the first layer */
-    uint8_t flags;                    /* 0 */
+    uint8_t readout;                  /* enum drnn_readout */
     uint16_t fault;                   /* enum dt_fault, of the restart before this run */
     uint32_t fault_address;           /* program counter at that fault, 0 when unknown */
     uint32_t reserved[3];             /* 0 */
@@ -127,10 +132,22 @@ typedef struct {
     uint16_t reserved;                /* 0 */
 } dt_tensor_reply_t;
 
-/* DT_CMD_FRAMES; then n_frames * n_in int16, frame by frame. All are accepted, or none. */
+/* Which targets come with frames, of a model that takes them. */
+enum dt_targets {
+    DT_TARGETS_NONE = 0,
+    DT_TARGETS_EACH = 1,              /* one for each frame */
+    DT_TARGETS_ONE = 2                /* one, the same for all frames of the request */
+};
+
+/*
+ * DT_CMD_FRAMES; then the targets, each a uint16 (DRNN_FRAMES) or n_outputs int32 (DRNN_REGRESSION); then
+ * n_frames * n_in int16, frame by frame. All are accepted, or none.
+ */
 typedef struct {
     uint16_t n_frames;                /* 1 or more */
     uint16_t want_hidden;             /* 1: the reply carries the last layer's h_t of each */
+    uint16_t targets;                 /* enum dt_targets */
+    uint16_t reserved;                /* 0 */
 } dt_frames_t;
 
 /* Answer; then n_frames * n_hidden int16, when asked for. */
@@ -139,16 +156,16 @@ typedef struct {
     uint16_t reserved;                /* 0 */
 } dt_frames_reply_t;
 
-/* DT_CMD_TRAIN */
+/* DT_CMD_TRAIN, of a model with the readout DRNN_LAST; DT_CMD_LEARN, of others, has no payload. */
 typedef struct {
-    uint16_t label;                   /* the sample's class, below n_classes */
+    uint16_t label;                   /* the sample's class, below n_outputs */
     uint16_t reserved;                /* 0 */
 } dt_train_t;
 
-/* Answer to DT_CMD_TRAIN and DT_CMD_INFER; then n_classes int32: the logits, Q(DRNN_LOGIT_FRAC_BITS). */
+/* Answer to DT_CMD_TRAIN, DT_CMD_LEARN and DT_CMD_INFER; then n_outputs int32, Q(DRNN_LOGIT_FRAC_BITS): the outputs. */
 typedef struct {
-    uint64_t ticks_forward;           /* spent in drnn_begin and drnn_push, for this sample */
-    uint64_t ticks_call;              /* spent in drnn_train or drnn_infer */
+    uint64_t ticks_forward;           /* spent on the sample's frames: drnn_begin, drnn_push, drnn_target_... */
+    uint64_t ticks_call;              /* spent in drnn_train, drnn_learn or drnn_infer */
     drnn_result_t result;             /* what the core tells */
 } dt_outcome_t;
 
@@ -160,8 +177,8 @@ typedef struct {
     uint64_t macs_forward;            /* multiply-accumulates of training steps, as drnn_result_t */
     uint64_t macs_backward;           /* likewise */
     uint64_t macs_gradient;           /* likewise */
-    uint64_t ticks_forward;           /* spent in drnn_begin and drnn_push */
-    uint64_t ticks_train;             /* in drnn_train */
+    uint64_t ticks_forward;           /* spent on frames: drnn_begin, drnn_push, drnn_target_... */
+    uint64_t ticks_train;             /* in drnn_train and drnn_learn */
     uint64_t ticks_infer;             /* in drnn_infer */
     uint32_t samples_trained;         /* training steps */
     uint32_t samples_inferred;        /* INFER commands */

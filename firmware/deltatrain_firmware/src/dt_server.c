@@ -33,11 +33,24 @@ static uint16_t n_hidden(const dt_server_t *server)
     return server->model->layers[server->model->n_layers - 1u].n_hidden;
 }
 
+/* Bytes of a frame's target. */
+static uint32_t target_bytes(const dt_server_t *server)
+{
+    switch (server->model->readout) {
+    case DRNN_FRAMES:
+        return sizeof(uint16_t);
+    case DRNN_REGRESSION:
+        return server->model->n_outputs * (uint32_t)sizeof(int32_t);
+    default:
+        return 0;
+    }
+}
+
 static int fits_buffers(const dt_server_t *server)
 {
-    return sizeof(dt_frames_t) + 2u * n_in(server) <= DT_MAX_PAYLOAD
+    return sizeof(dt_frames_t) + target_bytes(server) + 2u * n_in(server) <= DT_MAX_PAYLOAD
            && sizeof(dt_frames_reply_t) + 2u * n_hidden(server) <= DT_MAX_PAYLOAD
-           && sizeof(dt_outcome_t) + 4u * server->model->n_classes <= DT_MAX_PAYLOAD;
+           && sizeof(dt_outcome_t) + 4u * server->model->n_outputs <= DT_MAX_PAYLOAD;
 }
 
 int dt_server_init(dt_server_t *server, const dt_platform_t *platform, const drnn_model_t *model, void *arena,
@@ -92,8 +105,9 @@ static int32_t hello(dt_server_t *server, const dt_request_t *head, const uint8_
     reply.n_layers = model->n_layers;
     reply.n_in = n_in(server);
     reply.n_hidden = n_hidden(server);
-    reply.n_classes = model->n_classes;
+    reply.n_outputs = model->n_outputs;
     reply.cell = model->layers[0].cell;
+    reply.readout = model->readout;
     reply.fault = server->platform->fault;
     reply.fault_address = server->platform->fault_address;
     memcpy(reply.hash, model->hash, sizeof reply.hash);
@@ -226,11 +240,65 @@ static int in_range(const int16_t *x, uint32_t n)
     return 1;
 }
 
-/* Whether all frames of the request will be accepted: 0, or a negative status. */
-static int32_t check_frames(const dt_server_t *server, const dt_frames_t *asked, const int16_t *x, uint32_t n_bytes)
+/* How many targets come with the frames. */
+static uint32_t n_targets(const dt_frames_t *asked)
+{
+    return asked->targets == DT_TARGETS_EACH ? asked->n_frames : asked->targets == DT_TARGETS_ONE ? 1u : 0u;
+}
+
+static int is_target(const int32_t *values)
+{
+    return (uint32_t)values[0] != DT_NO_VALUE;
+}
+
+/* Whether the core will take the targets: 0, or a negative status. */
+static int32_t check_targets(const dt_server_t *server, const uint8_t *targets, uint32_t n)
+{
+    const uint32_t n_outputs = server->model->n_outputs;
+    if (server->model->readout == DRNN_REGRESSION) {
+        const int32_t *values = (const int32_t *)(const void *)targets;
+        for (uint32_t i = 0; i < n; i++, values += n_outputs) {
+            for (uint32_t k = 0; k < n_outputs && is_target(values); k++) {
+                if (values[k] > DRNN_TARGET_MAX || values[k] < -DRNN_TARGET_MAX) {
+                    return DRNN_ERR_RANGE;
+                }
+            }
+        }
+        return 0;
+    }
+    const uint16_t *labels = (const uint16_t *)(const void *)targets;
+    for (uint32_t i = 0; i < n; i++) {
+        if (labels[i] >= n_outputs && labels[i] != DT_NO_CLASS) {
+            return DRNN_ERR_LABEL;
+        }
+    }
+    return 0;
+}
+
+/* Give the frame just pushed the `i`th target. */
+static int give_target(dt_server_t *server, const uint8_t *targets, uint32_t i)
+{
+    if (server->model->readout == DRNN_REGRESSION) {
+        const int32_t *values = (const int32_t *)(const void *)targets + (size_t)i * server->model->n_outputs;
+        return is_target(values) ? drnn_target_values(&server->net, values) : 0;
+    }
+    const uint16_t label = ((const uint16_t *)(const void *)targets)[i];
+    return label != DT_NO_CLASS ? drnn_target_class(&server->net, label) : 0;
+}
+
+/* Whether targets and frames of the request, n_bytes, will all be accepted: 0, or a negative status. */
+static int32_t check_frames(const dt_server_t *server, const dt_frames_t *asked, const uint8_t *targets,
+                            uint32_t n_bytes)
 {
     const uint32_t n_values = (uint32_t)asked->n_frames * n_in(server);
-    if (asked->n_frames == 0 || n_bytes != 2u * n_values || asked->want_hidden > 1) {
+    if (asked->targets > DT_TARGETS_ONE) {
+        return DT_ERR_LENGTH;
+    }
+    if (asked->targets != DT_TARGETS_NONE && target_bytes(server) == 0) {
+        return DRNN_ERR_READOUT;
+    }
+    const uint32_t before = n_targets(asked) * target_bytes(server);
+    if (asked->n_frames == 0 || n_bytes != before + 2u * n_values || asked->want_hidden > 1) {
         return DT_ERR_LENGTH;
     }
     if (!server->sample_open) {
@@ -243,19 +311,23 @@ static int32_t check_frames(const dt_server_t *server, const dt_frames_t *asked,
         && asked->n_frames > (DT_MAX_PAYLOAD - sizeof(dt_frames_reply_t)) / (2u * n_hidden(server))) {
         return DT_ERR_REPLY_SIZE;
     }
-    return in_range(x, n_values) ? 0 : DRNN_ERR_RANGE;
+    if (!in_range((const int16_t *)(const void *)(targets + before), n_values)) {
+        return DRNN_ERR_RANGE;
+    }
+    return check_targets(server, targets, n_targets(asked));
 }
 
 static int32_t frames(dt_server_t *server, const uint8_t *payload, uint32_t n, uint8_t *out)
 {
     dt_frames_t asked;
     memcpy(&asked, payload, sizeof asked);
-    /* Aligned: the request is, and the heads before it are 8 bytes. */
-    const int16_t *x = (const int16_t *)(const void *)(payload + sizeof asked);
-    const int32_t refused = check_frames(server, &asked, x, n - (uint32_t)sizeof asked);
+    /* Aligned: the request is, the heads before it are 12 bytes, and a target is 2 or a multiple of 4. */
+    const uint8_t *targets = payload + sizeof asked;
+    const int32_t refused = check_frames(server, &asked, targets, n - (uint32_t)sizeof asked);
     if (refused < 0) {
         return refused;
     }
+    const int16_t *x = (const int16_t *)(const void *)(targets + n_targets(&asked) * target_bytes(server));
     drnn_tensor_t hidden;
     const int id = DRNN_T_PER_LAYER * (server->model->n_layers - 1) + DRNN_T_HIDDEN; /* the last layer's */
     int error = drnn_tensor(&server->net, id, &hidden);
@@ -264,6 +336,9 @@ static int32_t frames(dt_server_t *server, const uint8_t *payload, uint32_t n, u
     for (uint32_t i = 0; i < asked.n_frames && error >= 0; i++) {
         const uint64_t start = server->platform->ticks();
         error = drnn_push(&server->net, x + (size_t)i * n_in(server));
+        if (error >= 0 && asked.targets != DT_TARGETS_NONE) {
+            error = give_target(server, targets, asked.targets == DT_TARGETS_EACH ? i : 0);
+        }
         const uint64_t spent = server->platform->ticks() - start;
         server->ticks_forward += spent;
         server->totals.ticks_forward += spent;
@@ -297,7 +372,7 @@ static int32_t put_outcome(dt_server_t *server, const drnn_result_t *result, uin
     if (error < 0) {
         return error;
     }
-    const uint32_t n_bytes = 4u * server->model->n_classes;
+    const uint32_t n_bytes = 4u * server->model->n_outputs;
     memcpy(out + sizeof outcome, logits.data, n_bytes);
     return (int32_t)(sizeof outcome + n_bytes);
 }
@@ -318,18 +393,16 @@ static void add_to_totals(dt_statistics_t *totals, const drnn_result_t *result)
     totals->underflow_dm += result->underflow_dm;
 }
 
-static int32_t train(dt_server_t *server, const uint8_t *payload, uint32_t n, uint8_t *out)
+/* End the sample by a training step; `label` is NULL for a model whose targets came with the frames. */
+static int32_t end_sample(dt_server_t *server, const uint16_t *label, uint8_t *out)
 {
-    (void)n;
-    dt_train_t asked;
-    memcpy(&asked, payload, sizeof asked);
     if (!server->sample_open) {
         return DRNN_ERR_STATE;
     }
     drnn_result_t result;
     memset(&result, 0, sizeof result);
     const uint64_t start = server->platform->ticks();
-    const int error = drnn_train(&server->net, asked.label, &result);
+    const int error = label == NULL ? drnn_learn(&server->net, &result) : drnn_train(&server->net, *label, &result);
     const uint64_t spent = server->platform->ticks() - start;
     if (error < 0) {
         return error;
@@ -338,6 +411,21 @@ static int32_t train(dt_server_t *server, const uint8_t *payload, uint32_t n, ui
     server->totals.ticks_train += spent;
     add_to_totals(&server->totals, &result);
     return put_outcome(server, &result, spent, out);
+}
+
+static int32_t train(dt_server_t *server, const uint8_t *payload, uint32_t n, uint8_t *out)
+{
+    (void)n;
+    dt_train_t asked;
+    memcpy(&asked, payload, sizeof asked);
+    return end_sample(server, &asked.label, out);
+}
+
+static int32_t learn(dt_server_t *server, const uint8_t *payload, uint32_t n, uint8_t *out)
+{
+    (void)payload;
+    (void)n;
+    return end_sample(server, NULL, out);
 }
 
 static int32_t infer(dt_server_t *server, const uint8_t *payload, uint32_t n, uint8_t *out)
@@ -388,6 +476,7 @@ static const entry_t entries[] = {
     {DT_CMD_FRAMES, sizeof(dt_frames_t), DT_MAX_PAYLOAD, frames},
     {DT_CMD_TRAIN, sizeof(dt_train_t), sizeof(dt_train_t), train},
     {DT_CMD_INFER, 0, 0, infer},
+    {DT_CMD_LEARN, 0, 0, learn},
 };
 
 static const entry_t *find(uint8_t command)

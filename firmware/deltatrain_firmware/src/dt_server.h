@@ -12,8 +12,9 @@
 #include "dt_protocol.h"
 
 /*
- * Longest payload that this device takes and gives, bytes. The default holds a frame, a hidden state and the logits of
- * the widest model; a board with little RAM may set less, and then refuses models that do not fit (DT_ERR_BUFFER).
+ * Longest payload that this device takes and gives, bytes. The default holds a frame, a hidden state and the outputs of
+ * the widest model, though not its frame and the target of a wide regression at once; a board with little RAM may set
+ * less. Models that do not fit are refused (DT_ERR_BUFFER).
  */
 #ifndef DT_MAX_PAYLOAD
 #define DT_MAX_PAYLOAD 2112

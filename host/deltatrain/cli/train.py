@@ -117,11 +117,11 @@ def train(
         old = {name: device.tensor(name) for name in names}
         settings.apply(device, device.config().step)
         with terminal.bar("errors before") as progress:
-            before = evaluate_engine(device, job.test.items, job.model.n_classes, progress)
+            before = evaluate_engine(device, job.test.items, job.model.n_outputs, progress)
         with terminal.bar("training on the device") as progress:
             steps = train_engine(device, job.train.items, progress)
         with terminal.bar("errors after") as progress:
-            after = evaluate_engine(device, job.test.items, job.model.n_classes, progress)
+            after = evaluate_engine(device, job.test.items, job.model.n_outputs, progress)
         rolled_back = after.error > before.error and _wants_rollback(terminal, rollback, before.error, after.error)
         if rolled_back:
             for name in names:
@@ -175,7 +175,7 @@ def evaluate(
     """The error of what is on the device, on a speaker's utterances that `train` leaves for testing."""
     job = _job(terminal, model, data, data_dir, holdout, per_class, 1, seed)
     with opened(target, job.model, None, terminal.say) as session, terminal.bar("evaluating") as progress:
-        outcome = evaluate_engine(session.device, job.test.items, job.model.n_classes, progress)
+        outcome = evaluate_engine(session.device, job.test.items, job.model.n_outputs, progress)
     terminal.result(
         {"error": outcome.error, "samples": len(outcome.labels), "cut": job.n_cut},
         lambda console: console.print(f"error {percent(outcome.error)} on {len(outcome.labels)} utterances"),

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +16,7 @@ from deltatrain.features import FeatureConfig
 
 IntArray = NDArray[np.int64]
 Features = NDArray[np.float32]
+Targets = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +33,15 @@ class Utterance:
         Who spoke it.
     index : int
         Recording number of this speaker and class.
+    targets : ndarray or None
+        Of each frame, of a data set that has them: classes (T,) int64 or values (T, K) float64.
     """
 
     features: Features
     label: int
     speaker: str
     index: int
+    targets: Targets | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +65,9 @@ class Dataset:
         How the features were extracted; never standardised, for that is the model's business.
     was_cut : ndarray, shape (N,), bool, or None
         Which recordings were longer than `config.max_frames`; None stands for none of them.
+    targets : tuple of N ndarrays, or None
+        What each frame is to be taken for, in place of labels, which are 0 then: classes, shape (T,), int64, -1 for
+        none; or values, shape (T, len(class_names)), float64, whose names `class_names` are.
 
     Raises
     ------
@@ -77,6 +85,7 @@ class Dataset:
     class_names: tuple[str, ...]
     config: FeatureConfig
     was_cut: NDArray[np.bool_] | None = None
+    targets: tuple[Targets, ...] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.features)
@@ -85,6 +94,7 @@ class Dataset:
             "speakers": len(self.speakers),
             "indices": len(self.indices),
             "was_cut": n if self.was_cut is None else len(self.was_cut),
+            "targets": n if self.targets is None else len(self.targets),
         }
         if wrong := {field: length for field, length in lengths.items() if length != n}:
             raise InputError(f"data set {self.name} has {n} feature sequences, but {wrong}; give one of each")
@@ -109,7 +119,21 @@ class Dataset:
         return len(self.features)
 
     def __getitem__(self, item: int) -> Utterance:
-        return Utterance(self.features[item], int(self.labels[item]), self.speakers[item], int(self.indices[item]))
+        targets = None if self.targets is None else self.targets[item]
+        label, index = int(self.labels[item]), int(self.indices[item])
+        return Utterance(self.features[item], label, self.speakers[item], index, targets)
+
+    @property
+    def judged_by(self) -> str:
+        """What an error is counted by: `utterances`, or of own targets `frames` or `values`."""
+        if self.targets is None:
+            return "utterances"
+        return "frames" if all(item.ndim == 1 for item in self.targets) else "values"
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """What `labels` number: the classes, or one group of all items where the frames have targets of their own."""
+        return self.class_names if self.targets is None else ("recording",)
 
     @property
     def n_cut(self) -> int:
@@ -154,6 +178,7 @@ class Dataset:
             speakers=tuple(self.speakers[i] for i in numbers),
             indices=self.indices[numbers],
             was_cut=None if self.was_cut is None else self.was_cut[numbers],
+            targets=None if self.targets is None else tuple(self.targets[i] for i in numbers),
         )
 
 

@@ -20,13 +20,13 @@ def personal_split(dataset: Dataset, speaker: str, per_class: int, seed: int) ->
     dataset : Dataset
     speaker : str
     per_class : int
-        Recordings of each class to train on.
+        Recordings of each class to train on; in all, where the frames have targets of their own.
     seed : int
         The same seed gives the same draw in the same order (PCG64).
 
     Returns
     -------
-    train : ndarray, shape (n_classes * per_class,), int64
+    train : ndarray, shape (n_groups * per_class,), int64
         Item numbers in the shuffled order in which they are to be trained.
     test : ndarray, int64
         The speaker's other items, ascending.
@@ -42,11 +42,11 @@ def personal_split(dataset: Dataset, speaker: str, per_class: int, seed: int) ->
     rng = _generator(seed)
     own = np.array([s == speaker for s in dataset.speakers])
     drawn = []
-    for label, class_name in enumerate(dataset.class_names):
+    for label, group in enumerate(dataset.groups):
         items = np.flatnonzero(own & (dataset.labels == label))
         if len(items) <= per_class:
             raise InputError(
-                f"speaker {speaker} has {len(items)} recordings of `{class_name}` "
+                f"speaker {speaker} has {len(items)} recordings of `{group}` "
                 f"in data set {dataset.name}; {per_class} to train on and at least one to test on are needed"
             )
         drawn.append(rng.permutation(items)[:per_class])
@@ -85,7 +85,7 @@ def pretrain_split(
     speakers = np.array(dataset.speakers)
     validation: list[IntArray] = []
     for speaker in np.unique(speakers[known]):
-        for label in range(len(dataset.class_names)):
+        for label in range(len(dataset.groups)):
             items = np.flatnonzero((speakers == speaker) & (dataset.labels == label))
             validation.append(rng.permutation(items)[: round(validation_fraction * len(items))])
     chosen = np.sort(np.concatenate(validation)).astype(np.int64)

@@ -31,6 +31,7 @@ class Step:
     delta: Int64  # (n + H,), 0 where inactive
     mask: NDArray[np.bool_]  # (n + H,)
     kept: dict[str, Int64]  # of the cell
+    h: Int64  # (H,), after it
 
 
 class FixedLayer:
@@ -86,7 +87,7 @@ class FixedLayer:
         self._of_x(self.m)[:] += delta[:n] @ self.weight[:n] * x_unit
         self._of_h(self.m)[:] += delta[n:] @ self.weight[n:] * h_unit
         forward = self._cell.forward(self.m, self.h, self.c, self._formats, result)
-        self.history.append(Step(delta, mask, forward.kept))
+        self.history.append(Step(delta, mask, forward.kept, forward.h))
         self.h, self.c = forward.h, forward.c
 
         active_x, active_h = int(mask[:n].sum()), int(mask[n:].sum())
@@ -144,8 +145,9 @@ class FixedLayer:
         """dM_t as int16; one exponent serves all steps, so a larger one rounds those stored before."""
         needed = int16_exponent(int(np.abs(self._dm_carried).max()))
         if needed > self.exponent:
-            self.dm[t + 1 :] = round_shift(self.dm[t + 1 :], needed - self.exponent)
-            self.exponent = needed
+            shorter = round_shift(self.dm[t + 1 :], needed - self.exponent)
+            result.underflow_dm += int(np.count_nonzero((shorter == 0) & (self.dm[t + 1 :] != 0)))
+            self.dm[t + 1 :], self.exponent = shorter, needed
         self.dm[t] = round_shift(self._dm_carried, self.exponent)
         result.underflow_dm += int(np.count_nonzero((self.dm[t] == 0) & (self._dm_carried != 0)))
 

@@ -9,26 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltatrain.fixed import scales
-from deltatrain.fixed.arithmetic import INT16_LIMIT, INT32_LIMIT, Int64, round_shift, saturate, sqrt_ceil
-from deltatrain.fixed.cells import ONE_Q28, multiply
-from deltatrain.fixed.layer import BIAS_FRAC_BITS, GRAD_GUARD_BITS, FixedLayer
+from deltatrain.fixed.arithmetic import Int64
+from deltatrain.fixed.cells import add
+from deltatrain.fixed.layer import GRAD_GUARD_BITS, FixedLayer
+from deltatrain.fixed.readout import FixedReadout, targets_of
 from deltatrain.fixed.result import SampleResult
-from deltatrain.fixed.softmax import cross_entropy
 from deltatrain.fixed.update import Stepper
 from deltatrain.quant_model import QuantModel
 from deltatrain.scale import Scale
 
-D_LOGIT_BITS = 14
-# The readout's tensors in the random function.
-READOUT_WEIGHT, READOUT_BIAS = 2, 3
-
 
 class FixedNetwork:
-    """Delta layers, one upon the other, with a softmax readout (K classes) at the last frame, trained by SGD."""
+    """Delta layers, one upon the other, and a readout, trained by SGD."""
 
     def __init__(self, model: QuantModel) -> None:
         self._model = model
         self.layers = tuple(FixedLayer(layer, index) for index, layer in enumerate(model.layers))
+        self.readout = FixedReadout(model)
         self.configure(
             learning_rate=model.learning_rate,
             clip=model.clip,
@@ -59,8 +56,7 @@ class FixedNetwork:
         """Go back to the model's weights."""
         for layer in self.layers:
             layer.reset_weights()
-        self._readout_weight = self._model.readout_weight.astype(np.int64)  # (K, H)
-        self._readout_bias = self._model.readout_bias.astype(np.int64)  # (K,)
+        self.readout.reset_weights()
         self.begin()
 
     def set_tensor(self, name: str, values: NDArray[Any]) -> None:
@@ -80,25 +76,37 @@ class FixedNetwork:
         if part.startswith("layer"):
             attributes = {"weight": "weight", "bias": "bias", "hidden": "h", "cell": "c", "dm": "dm"}
             return self.layers[int(part.removeprefix("layer"))], attributes[kind]
-        names = {"readout.weight": "_readout_weight", "readout.bias": "_readout_bias", "logits": "_logits"}
-        return self, names[name]
+        return self.readout, kind or part
 
     def begin(self) -> None:
         """Start a sample."""
         for layer in self.layers:
             layer.begin()
-        self._logits = np.zeros(self._model.n_classes, np.int64)
+        self.readout.begin()
         self.result = SampleResult()
 
     @overload
-    def push(self, frames: NDArray[np.int16], want_hidden: Literal[True] = True) -> NDArray[np.int16]: ...
+    def push(
+        self, frames: NDArray[np.int16], want_hidden: Literal[True] = True, targets: NDArray[np.int32] | None = None
+    ) -> NDArray[np.int16]: ...
     @overload
-    def push(self, frames: NDArray[np.int16], want_hidden: Literal[False]) -> None: ...
+    def push(
+        self, frames: NDArray[np.int16], want_hidden: Literal[False], targets: NDArray[np.int32] | None = None
+    ) -> None: ...
 
-    def push(self, frames: NDArray[np.int16], want_hidden: bool = True) -> NDArray[np.int16] | None:
-        """Frames (k, n) in, hidden states of the last layer (k, H) Q1.14 out, if wanted."""
-        hidden = np.array([self._push(frame.astype(np.int64)) for frame in frames], np.int16)
-        return hidden if want_hidden else None
+    def push(
+        self, frames: NDArray[np.int16], want_hidden: bool = True, targets: NDArray[np.int32] | None = None
+    ) -> NDArray[np.int16] | None:
+        """Frames (k, n) in, hidden states of the last layer (k, H) Q1.14 out, if wanted.
+
+        targets : classes (k,), below 0 for none, or values (k, K) Q16, NO_VALUE for none.
+        """
+        hidden = []
+        for frame, target in zip(frames, targets_of(targets, len(frames)), strict=True):
+            hidden.append(self._push(frame.astype(np.int64)))
+            if target is not None:
+                self.readout.judge(self.result.n_steps - 1, hidden[-1], target, self.result)
+        return np.array(hidden, np.int16).reshape(len(frames), -1) if want_hidden else None
 
     def _push(self, v: Int64) -> Int64:
         for layer, theta_x, theta_h in zip(self.layers, self._theta_x, self._theta_h, strict=True):
@@ -106,77 +114,66 @@ class FixedNetwork:
         self.result.n_steps += 1
         return v
 
-    @property
-    def _h(self) -> Int64:
-        """What the readout reads."""
-        return self.layers[-1].h
-
     def infer(self) -> SampleResult:
-        """Logits (Q16) of the sample so far."""
-        acc_frac_bits = self._model.readout_frac_bits + 14
-        acc = self._readout_weight @ self._h + self._readout_bias * 2 ** (acc_frac_bits - BIAS_FRAC_BITS)
-        self._logits, _ = saturate(round_shift(acc, acc_frac_bits - 16), INT32_LIMIT)
-        self.result.predicted = int(np.argmax(self._logits))
+        """Outputs (Q16) at the last frame, and the loss over the targets so far."""
+        self.readout.forward(self.layers[-1].h)
+        self.result.loss = self.readout.mean_loss(self.result)
+        self.result.predicted = int(np.argmax(self.readout.logits))
         return self.result
 
     def train(self, label: int) -> SampleResult:
         """One step of SGD on the cross-entropy at the last frame, and the regulariser β Σ|Δh| of every layer."""
         result = self.infer()
-        result.loss, d_logits_q30 = cross_entropy([int(z) for z in self._logits], label)
-        beta_q30 = int(scales.exact(self._beta) * 2**30)
-        largest = max(beta_q30, *(abs(d) for d in d_logits_q30))
-        shift = largest.bit_length() - D_LOGIT_BITS if largest else 0
-        d_logits = np.array([round_shift(d, shift) for d in d_logits_q30], np.int64)
-        result.grad_exponent = shift - 30
+        self.readout.make_room(self._beta, 1, result)  # before the target, so that its gradient is rounded once
+        self.readout.judge(result.n_steps - 1, self.layers[-1].h, label, result)
+        return self._learn()
 
-        self._backward(d_logits, round_shift(beta_q30, shift - GRAD_GUARD_BITS))
-        self._update(d_logits)
+    def learn(self) -> SampleResult:
+        """One step of SGD on the mean loss of the frames that were given a target, and the regulariser."""
+        self.infer()
+        return self._learn()
+
+    def _learn(self) -> SampleResult:
+        result = self.result
+        result.loss = self.readout.mean_loss(result)
+        self._backward(self.readout.make_room(self._beta, self.readout.n_errors(result), result))
+        self._update()
         self._step = (self._step + 1) % 2**32
         return result
 
-    def _backward(self, d_logits: Int64, beta: int) -> None:
+    def _backward(self, beta: int) -> None:
         """dM_t of every layer and step, time-major: what a layer's inputs get is used by the one below at once."""
+        self.readout.begin_backward()
         for layer in self.layers:
             layer.begin_backward()
-        self.layers[-1].d_h = multiply(
-            d_logits @ self._readout_weight, 1, self._model.readout_frac_bits - GRAD_GUARD_BITS, self.result
-        )
+        top = self.layers[-1]
         for t in reversed(range(self.result.n_steps)):
+            top.d_h = add(top.d_h, self.readout.step_back(t, top.history[t].h, self.result), self.result)
             for index in reversed(range(len(self.layers))):
                 below = self.layers[index - 1] if index else None
                 self.layers[index].step_back(t, beta, below, self.result)
         self.result.dm_exponent = max(layer.exponent for layer in self.layers)
 
-    def _step_size(self, d_logits: Int64) -> Scale:
-        """Learning rate · min(1, C / B), with B ≥ the norm of the whole gradient."""
+    def _step_size(self) -> Scale:
+        """Learning rate / N · min(1, N C / B), with B ≥ the norm of the gradient summed over N errors."""
         result = self.result
         unit = result.grad_exponent - 14
         bound = Scale(0, 0)
         for layer in self.layers:
             part = scales.ceil(layer.bound(), layer.exponent - GRAD_GUARD_BITS + unit)
             bound = scales.add_ceil(bound, part)
-        readout = sqrt_ceil(int(np.sum(d_logits**2))) * sqrt_ceil(int(np.sum(self._h**2)) + ONE_Q28)
-        bound = scales.add_ceil(bound, scales.ceil(readout, unit))
+        bound = scales.add_ceil(bound, scales.ceil(self.readout.bound(), unit))
 
         result.bound_m, result.bound_e = bound.m, bound.e
-        if scales.exact(bound) <= scales.exact(self._clip):
-            return self._learning_rate
+        n = scales.ceil(self.readout.n_errors(result), 0)
+        if scales.exact(bound) <= scales.exact(scales.multiply(self._clip, n)):
+            return scales.divide(self._learning_rate, n)
         result.clipped = 1
         return scales.divide(scales.multiply(self._learning_rate, self._clip), bound)
 
-    def _update(self, d_logits: Int64) -> None:
+    def _update(self) -> None:
         """Every parameter, once."""
-        stepper = Stepper(self._step_size(d_logits), self._seed, self._step, self.result)
-        exponent = self.result.grad_exponent  # of d_logits
-        self._readout_weight = stepper.stepped(
-            self._readout_weight,
-            np.outer(d_logits, self._h),
-            exponent - 14 + self._model.readout_frac_bits,
-            READOUT_WEIGHT,
-            INT16_LIMIT,
-        )
-        self._readout_bias = stepper.stepped(
-            self._readout_bias, d_logits, exponent + BIAS_FRAC_BITS, READOUT_BIAS, INT32_LIMIT
-        )
+        stepper = Stepper(self._step_size(), self._seed, self._step, self.result)
+        self.readout.update(stepper, self.result)
         for layer in self.layers:
             layer.update(stepper, self.result)

@@ -28,3 +28,5 @@ class SampleResult:
     saturated_grad: int = 0
     saturated_w: int = 0
     underflow_dm: int = 0
+    n_targets: int = 0
+    n_wrong: int = 0

@@ -12,6 +12,8 @@ from deltatrain.fixed.result import SampleResult
 from deltatrain.fixed.rounding import random_bits
 from deltatrain.scale import Scale
 
+BEYOND = 2**40
+
 
 @dataclass(frozen=True)
 class Stepper:
@@ -56,7 +58,9 @@ def stochastic_quotient(products: Int64, shifts: Int64, random: Int64) -> Int64:
         addend = bits << (shift - 16) if shift >= 16 else bits >> (16 - shift)
         return (product + addend) >> shift
 
+    # More than any parameter's range saturates all the same, and fits 64 bits.
     flat = [
-        one(int(p), int(s), int(r)) for p, s, r in zip(products.ravel(), shifts.ravel(), random.ravel(), strict=True)
+        max(-BEYOND, min(BEYOND, one(int(p), int(s), int(r))))
+        for p, s, r in zip(products.ravel(), shifts.ravel(), random.ravel(), strict=True)
     ]
     return np.array(flat, np.int64).reshape(products.shape)

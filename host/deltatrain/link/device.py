@@ -19,10 +19,11 @@ from deltatrain.link.line import Line
 from deltatrain.link.results import Config, DeviceResult, Hello, Statistics
 from deltatrain.scale import Scale
 from deltatrain.targets import find_board
-from deltatrain_core import StepResult
+from deltatrain_core import NO_CLASS, NO_VALUE, StepResult
 from deltatrain_core.network import TENSOR_IDS
 
 Int16 = NDArray[np.int16]
+Int32 = NDArray[np.int32]
 Progress = Callable[[int, int], None]
 
 DEFAULT_TIMEOUT_S = 5.0
@@ -126,7 +127,7 @@ class Device:
                     "n_layers",
                     "n_in",
                     "n_hidden",
-                    "n_classes",
+                    "n_outputs",
                     "max_steps",
                     "max_payload",
                     "arena_bytes",
@@ -138,6 +139,7 @@ class Device:
             board=protocol.bytes_of(raw.board).rstrip(b"\0").decode("ascii", "replace"),
             hash=protocol.bytes_of(raw.hash),
             cell=protocol.CELLS.get(raw.cell, f"cell {raw.cell}"),
+            readout=protocol.READOUTS.get(raw.readout, f"readout {raw.readout}"),
             fresh=raw.boot_id == self._nonce,
             fault=protocol.FAULTS.get(raw.fault, f"fault {raw.fault}"),
         )
@@ -243,18 +245,21 @@ class Device:
         self._effect("DT_CMD_BEGIN")
 
     @overload
-    def push(self, frames: Int16, want_hidden: Literal[True] = True) -> Int16: ...
+    def push(self, frames: Int16, want_hidden: Literal[True] = True, targets: Int32 | None = None) -> Int16: ...
     @overload
-    def push(self, frames: Int16, want_hidden: Literal[False]) -> None: ...
+    def push(self, frames: Int16, want_hidden: Literal[False], targets: Int32 | None = None) -> None: ...
 
-    def push(self, frames: Int16, want_hidden: bool = True) -> Int16 | None:
-        """Frames of the sample.
+    def push(self, frames: Int16, want_hidden: bool = True, targets: Int32 | None = None) -> Int16 | None:
+        """Frames of the sample, with the targets of readouts at every frame.
 
         Parameters
         ----------
         frames : ndarray, shape (k, n_in), int16, in the layer's input format
         want_hidden : bool
             Without the hidden states, the line carries much less.
+        targets : ndarray, int32, optional
+            Classes, shape (k,), NO_CLASS where a frame has none; or values, shape (k, n_outputs), Q16, NO_VALUE there.
+            Where all are equal, the line carries one.
 
         Returns
         -------
@@ -271,15 +276,20 @@ class Device:
             )
         if x.size and (x.max() > protocol.V_MAX or x.min() < -protocol.V_MAX):
             raise InputError(f"a frame holds {int(x.min())} .. {int(x.max())}; |x| may be {protocol.V_MAX} at most")
-        at_once = (info.max_payload - protocol.size_of("dt_frames_t")) // (2 * info.n_in)
+        kind, packed = self._targets(targets, len(x))
+        item = packed.itemsize * packed[:1].size
+        room = info.max_payload - protocol.size_of("dt_frames_t")
+        at_once = room // (2 * info.n_in + item) if kind == "EACH" else (room - item) // (2 * info.n_in)
         if want_hidden:
             room = info.max_payload - protocol.size_of("dt_frames_reply_t")
             at_once = min(at_once, room // (2 * info.n_hidden))
         hidden: list[Int16] = []
         for first in range(0, len(x), at_once):
             part = x[first : first + at_once]
-            head = protocol.pack("dt_frames_t", n_frames=len(part), want_hidden=want_hidden)
-            reply = self._effect("DT_CMD_FRAMES", head + part.astype("<i2").tobytes())
+            of_part = packed[first : first + at_once] if kind == "EACH" else packed
+            code = protocol.TARGETS[f"DT_TARGETS_{kind}"]
+            head = protocol.pack("dt_frames_t", n_frames=len(part), want_hidden=want_hidden, targets=code)
+            reply = self._effect("DT_CMD_FRAMES", head + of_part.tobytes() + part.astype("<i2").tobytes())
             if want_hidden:
                 states = np.frombuffer(reply[protocol.size_of("dt_frames_reply_t") :], "<i2")
                 hidden.append(self._shaped(states, (len(part), info.n_hidden)).astype(np.int16))
@@ -287,14 +297,48 @@ class Device:
             return None
         return np.concatenate(hidden) if hidden else np.empty((0, info.n_hidden), np.int16)
 
+    def _targets(self, targets: Int32 | None, n_frames: int) -> tuple[str, NDArray[Any]]:
+        """How they go over the line (enum dt_targets), and as they lie there."""
+        info = self.info
+        if targets is None:
+            return "NONE", np.empty(0, "<u2")
+        if info.readout == "last":
+            raise InputError("this device's model takes one label a sample, no targets of frames")
+        regression = info.readout == "regression"
+        shape = (n_frames, info.n_outputs) if regression else (n_frames,)
+        if targets.shape != shape or targets.dtype != np.int32:
+            raise InputError(f"targets are {targets.dtype}{list(targets.shape)}; these frames take int32{list(shape)}")
+        if regression:
+            given = targets[targets[:, 0] != NO_VALUE].astype(np.int64)
+            if given.size and np.abs(given).max() > protocol.TARGET_MAX:
+                raise InputError(
+                    f"a target is {given.flat[np.abs(given).argmax()] / 65536:g}; "
+                    f"the device takes up to ±{protocol.TARGET_MAX / 65536:g}"
+                )
+            packed = targets.astype("<i4")
+        else:
+            if targets.size and not NO_CLASS <= targets.min() <= targets.max() < info.n_outputs:
+                raise InputError(
+                    f"labels are {targets.min()} .. {targets.max()}; "
+                    f"this device's model has classes 0 to {info.n_outputs - 1}"
+                )
+            packed = np.where(targets == NO_CLASS, protocol.NO_CLASS, targets).astype("<u2")
+        if n_frames and (packed == packed[0]).all():
+            return "ONE", packed[:1]
+        return "EACH", packed
+
     def train(self, label: int) -> DeviceResult:
         """End the sample by one training step; InputError when the label is none of the model's classes."""
-        if not 0 <= label < self.info.n_classes:
-            raise InputError(f"the label is {label}; this device's model has classes 0 to {self.info.n_classes - 1}")
+        if not 0 <= label < self.info.n_outputs:
+            raise InputError(f"the label is {label}; this device's model has classes 0 to {self.info.n_outputs - 1}")
         return self._result(self._effect("DT_CMD_TRAIN", protocol.pack("dt_train_t", label=label)))
 
+    def learn(self) -> DeviceResult:
+        """End the sample by one training step on the targets that its frames were given."""
+        return self._result(self._effect("DT_CMD_LEARN"))
+
     def infer(self) -> DeviceResult:
-        """Logits of the sample so far; it may go on."""
+        """Outputs at the last frame, and the loss over the targets so far; the sample may go on."""
         return self._result(self._effect("DT_CMD_INFER"))
 
     def statistics(self) -> Statistics:
@@ -401,7 +445,7 @@ class Device:
         logits = np.frombuffer(reply[protocol.size_of("dt_outcome_t") :], "<i4")
         return DeviceResult(
             **{field.name: int(getattr(raw.result, field.name)) for field in fields(StepResult)},
-            logits=self._shaped(logits, (self.info.n_classes,)).astype(np.int32),
+            logits=self._shaped(logits, (self.info.n_outputs,)).astype(np.int32),
             ticks_forward=int(raw.ticks_forward),
             ticks_call=int(raw.ticks_call),
             instructions_forward=self._instructions(int(raw.ticks_forward)),

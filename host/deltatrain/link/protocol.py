@@ -109,9 +109,13 @@ CRC_BYTES: Final = constant("DT_CRC_BYTES")
 REPLY_FLAG: Final = constant("DT_REPLY_FLAG")
 FIRST_EFFECT: Final = constant("DT_FIRST_EFFECT")
 V_MAX: Final = constant("DRNN_V_MAX")
+TARGET_MAX: Final = constant("DRNN_TARGET_MAX")
+NO_CLASS: Final = constant("DT_NO_CLASS")
+TARGETS: Final = enumerators("dt_targets")
 
 COMMANDS: Final = {value: name.removeprefix("DT_CMD_") for name, value in enumerators("dt_command").items()}
 CELLS: Final = {value: name.removeprefix("DRNN_").lower() for name, value in enumerators("drnn_cell").items()}
+READOUTS: Final = {value: name.removeprefix("DRNN_").lower() for name, value in enumerators("drnn_readout").items()}
 FAULTS: Final = {value: name.removeprefix("DT_FAULT_").lower() for name, value in enumerators("dt_fault").items()}
 
 

@@ -21,6 +21,7 @@ class Hello:
         The target's name, e.g. `mps2-an386`.
     hash : bytes
         SHA-256 of the quantised model in the firmware.
+    readout : {"last", "frames", "regression"}
     step : int
         Training steps that the device has done.
     fresh : bool
@@ -38,10 +39,11 @@ class Hello:
     board: str
     hash: bytes
     cell: str
+    readout: str
     n_layers: int
     n_in: int
     n_hidden: int
-    n_classes: int
+    n_outputs: int
     max_steps: int
     max_payload: int
     arena_bytes: int
@@ -71,7 +73,7 @@ class DeviceResult(StepResult):
 
     Attributes
     ----------
-    logits : ndarray, shape (n_classes,), int32, Q16
+    logits : ndarray, shape (n_outputs,), int32, Q16
     ticks_forward, ticks_call : int
         Ticks of the device's counter spent on the frames of this sample, and in training or inference.
     instructions_forward, instructions_call : int or None

@@ -79,7 +79,7 @@ def evaluate(
     check_labels(targets, model.class_names)
     ready = [standardise(item, model.features) for item in features]
     shape, params = Shape.of(model), FlatTensors(Shape.of(model), dtype, model.tensors())
-    logits = np.empty((len(ready), model.n_classes), dtype)
+    logits = np.empty((len(ready), model.n_outputs), dtype)
     loss, operations = 0.0, OperationCount()
     # Sequences of like length together run fullest.
     order = np.argsort([len(item) for item in ready], kind="stable")

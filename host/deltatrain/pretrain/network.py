@@ -33,7 +33,7 @@ class Shape:
             cells=tuple(layer.cell for layer in model.layers),
             n_in=model.n_in,
             n_hidden=tuple(layer.n_hidden for layer in model.layers),
-            n_classes=model.n_classes,
+            n_classes=model.n_outputs,
             theta_x=tuple(layer.theta_x for layer in model.layers),
             theta_h=tuple(layer.theta_h for layer in model.layers),
         )

@@ -42,11 +42,17 @@ def softmax_cross_entropy(logits: npt.ArrayLike, label: int) -> tuple[float, Arr
 
 
 def frames_loss(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[float, Array]:
-    """Cross-entropy at every frame, averaged over frames; logits (T, n_classes), labels (T,)."""
+    """Cross-entropy at every frame, averaged over frames; logits (T, n_classes), labels (T,), −1 for no target."""
     logits = as_finite("logits", logits, (None, None))
     labels = as_finite("labels", labels, (len(logits),))
-    losses, gradients = zip(*(softmax_cross_entropy(*pair) for pair in zip(logits, labels, strict=True)), strict=True)
-    return float(np.mean(losses)), np.array(gradients) / len(logits)
+    judged = labels != -1
+    if not judged.any():
+        raise InputError("no frame has a label; give at least one")
+    losses, gradient = [], np.zeros_like(logits)
+    for t in np.flatnonzero(judged):
+        loss, gradient[t] = softmax_cross_entropy(logits[t], labels[t])
+        losses.append(loss)
+    return float(np.mean(losses)), gradient / len(losses)
 
 
 def regression_loss(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[float, Array]:

@@ -248,7 +248,7 @@ def _settings(story: Story) -> list[Row]:
         Row("board", words.plain(story.board), words.plain(story.target)),
         Row(
             "network",
-            f"{shape} → {model.n_classes}",
+            f"{shape} → {model.n_outputs}",
             f"{n_parameters:,} trained numbers, at most {model.max_steps} frames",
         ),
         Row("model", model.hash().hex()[:12], "first digits of its SHA-256"),
