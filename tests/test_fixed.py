@@ -68,7 +68,7 @@ def test_core_equals_the_integer_reference(
     thetas: list[tuple[int, int]],
     readout: str,
 ) -> None:
-    """Cells, shapes, thresholds (of x and h in each layer), lengths, scales and readouts as Hypothesis draws and shrinks them.
+    """Cells, shapes, thresholds of each layer, lengths, scales and readouts as Hypothesis draws and shrinks them.
 
     The seed gives weights, formats, frames, targets (some missing), rates and rounding.
     """

@@ -14,7 +14,9 @@ from deltatrain.errors import InputError, ModelError
 from deltatrain.features import FeatureConfig
 from deltatrain.model import N_ACCUMULATORS, N_GATES, FloatModel, LayerWeights
 from deltatrain.quant_model import QuantModel
-from deltatrain.quantize import V_MAX, dequantize, quantize, quantize_features, quantize_threshold
+from deltatrain.quantize import V_MAX, dequantize, quantize, quantize_features, quantize_targets, quantize_threshold
+from deltatrain.readouts import TargetScale
+from deltatrain.reference import READOUT_KINDS
 
 N_BANDS = 4
 N_HIDDEN = 6
@@ -108,9 +110,43 @@ def test_every_cell_and_stack_comes_back_to_half_a_unit(
     assert {name for name in bits if name.endswith((".c", ".m_nh"))} == expected
 
 
-def test_only_a_loss_at_the_last_step_is_taken(model: FloatModel, calibration: list[NDArray[np.float64]]) -> None:
-    with pytest.raises(ModelError, match="frames"):
-        quantize(replace(model, readout="frames"), calibration)
+@pytest.mark.parametrize("readout", READOUT_KINDS)
+def test_a_model_keeps_its_readout_and_its_units(
+    readout: str, model: FloatModel, calibration: list[NDArray[np.float64]], tmp_path: Path
+) -> None:
+    k = model.n_outputs
+    scale = TargetScale(tuple(range(k)), tuple(range(1, k + 1))) if readout == "regression" else TargetScale()
+    quantized, _ = quantize(replace(model, readout=readout, target_scale=scale), calibration)
+    quantized.save(tmp_path / "q.safetensors")
+    again = QuantModel.load(tmp_path / "q.safetensors")
+    assert (again.readout, again.target_scale) == (readout, scale)
+    assert (dequantize(again).readout, dequantize(again).target_scale) == (readout, scale)
+    others = {replace(again, readout=other).hash() for other in READOUT_KINDS}
+    assert len(others) == len(READOUT_KINDS) and quantized.hash() == again.hash() in others
+
+
+def test_targets_become_what_the_device_takes(model: FloatModel, calibration: list[NDArray[np.float64]]) -> None:
+    k = model.n_outputs
+    last, _ = quantize(model, calibration)
+    frames, regression = replace(last, readout="frames"), replace(last, readout="regression")
+    assert quantize_targets(last, 1, None, 3) is None
+    np.testing.assert_array_equal(quantize_targets(frames, 1, None, 3), [1, 1, 1])
+    np.testing.assert_array_equal(quantize_targets(regression, 1, None, 2), [[65536 * (j == 1) for j in range(k)]] * 2)
+    own = np.array([0, -1, 1, 1])
+    np.testing.assert_array_equal(quantize_targets(frames, 0, own, 3), [0, -1, 1])
+    scaled = replace(regression, target_scale=TargetScale((1.0,) * k, (2.0,) * k))
+    np.testing.assert_array_equal(quantize_targets(scaled, 0, np.full((1, k), 4.0), 1), [[3 * 2**15] * k])
+    for model_, targets, complaint in (
+        (last, own, "use a model with `frames`"),
+        (regression, own, "use a model with `frames`"),
+        (frames, np.zeros((4, k)), "use a model with `regression`"),
+        (frames, np.array([0, k]), f"the model has {k} classes"),
+        (frames, np.array([0, -2]), f"the model has {k} classes"),
+        (regression, np.zeros((4, k + 1)), f"the model has {k} outputs"),
+        (regression, np.full((4, k), 16385.0), "16385 in the model's units"),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            quantize_targets(model_, 0, targets, len(targets))
 
 
 def test_a_file_gives_back_the_same_model(

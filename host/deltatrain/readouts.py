@@ -40,8 +40,10 @@ class TargetScale:
 
     def apply(self, values: NDArray[Any]) -> Array:
         """Values (T, K) in these units."""
-        real = np.asarray(values, np.float64)
-        return (real - np.array(self.mean)) / np.array(self.std) if self.mean else real
+        scaled: Array = np.asarray(values, np.float64)
+        if self.mean:
+            scaled = (scaled - np.array(self.mean, np.float64)) / np.array(self.std, np.float64)
+        return scaled
 
     def to_dict(self) -> dict[str, list[float]]:
         """JSON-ready."""
@@ -63,7 +65,7 @@ NOT_SCALED = TargetScale()
 
 def one_hot(labels: NDArray[Any], n_outputs: int) -> Array:
     """Values (T, K) of classes (T,): 1 for each one's own output, 0 for the others."""
-    return (np.asarray(labels)[:, None] == np.arange(n_outputs)).astype(np.float64)
+    return np.asarray(np.asarray(labels)[:, None] == np.arange(n_outputs), np.float64)
 
 
 def frame_targets(
