@@ -79,10 +79,10 @@ class FloatLstm:
             "v_hat": np.zeros(n),
             **{name: np.zeros(h) for name in ("hidden", "d_hidden", "d_h_hat", "d_cell")},
             "sums": np.zeros(rows),
-            "logits": np.zeros(model.n_classes),
+            "logits": np.zeros(model.n_outputs),
         }
         self._net = self._ffi.new("float_lstm_t *")
-        self._net.n_in, self._net.n_hidden, self._net.n_classes = layer.n_in, h, model.n_classes
+        self._net.n_in, self._net.n_hidden, self._net.n_classes = layer.n_in, h, model.n_outputs
         self._net.theta_x, self._net.theta_h = layer.theta_x, layer.theta_h
         for name, array in self._arrays.items():
             setattr(self._net, name, self._ffi.from_buffer("double[]", array))
