@@ -16,7 +16,7 @@ CORE := ctypes_core/deltatrain_core
 CORE_SOURCES := $(wildcard $(CORE)/build_core.py $(CORE)/src/*.[ch] $(CORE)/include/*.h)
 PACKAGING := setup.cfg setup.py pyproject.toml
 
-.PHONY: help demo test setup study-speakers study-voices study-sweep study-parity study-equality study-cores digits \
+.PHONY: help demo test setup study-speakers study-voices study-sweep study-parity study-drift study-equality study-cores digits \
 	clean debian
 
 help: ## list these targets
@@ -44,6 +44,9 @@ study-sweep: setup ## thresholds, error and operations on fsdd, 350 models (DATA
 
 study-parity: setup ## float64 against fixed point on fsdd, from scratch and in personalisation (DATA_DIR=DIR; half an hour)
 	$(BIN)/deltatrain study parity --data fsdd --data-dir $(or $(DATA_DIR),$(DELTATRAIN_DATA),.) --jobs $(JOBS) $(ARGS)
+
+study-drift: setup ## M over 10,000 frames, in float32 and in integers: docs/drift.png
+	$(BIN)/python tools/study_drift.py $(ARGS)
 
 study-equality: setup ## 12,000 random training steps on every build of the core, word by word (some ten minutes)
 	$(BIN)/python tests/study_equality.py --jobs $(JOBS) $(ARGS)
