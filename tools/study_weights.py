@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from cffi import FFI
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -112,6 +113,11 @@ class VariantCore(CoreNetwork):
         self._variant.before = self._ffi.from_buffer("int16_t[]", self._before)
         self._variant.beside = self._ffi.from_buffer("int32_t[]", self._beside)
 
+    @property
+    def kept(self) -> NDArray[np.int32]:
+        """What is beside the weights: low-order bits, or sums."""
+        return self._beside.copy()
+
     def reset_weights(self) -> None:
         """Go back to the model's weights, and nothing beside them."""
         super().reset_weights()
@@ -191,14 +197,14 @@ class Run:
     def shard(self, data: Dataset, name: str) -> Shard:
         """The same run by a variant."""
         config, variant = ParityConfig(), VARIANTS[name]
-        kind, *which = self.path.stem.split("-", 1)[1].rsplit("-", 1)
-        settings = {**asdict(variant), "run": self.path.stem}
+        of_what, which = self.path.stem.split("-", 1)[1], f"{name}-{self.path.stem}"
         if self.part == "scratch":
-            arguments = (data, int(kind), config, variant)
-            return Shard(f"{name}-{self.path.stem}", settings | asdict(config.scratch), _scratch, arguments)
+            settings = {**asdict(variant), **asdict(config.scratch), "fold": int(of_what)}
+            return Shard(which, settings, _scratch, (data, int(of_what), config, variant))
+        speaker, seed = of_what.rsplit("-", 1)
+        settings = {**asdict(variant), **asdict(config.personal), "speaker": speaker, "seed": int(seed)}
         model = FloatModel.load(self.path.with_suffix(".safetensors"))
-        personal = (data, kind, int(which[0]), model, config, variant)
-        return Shard(f"{name}-{self.path.stem}", settings | asdict(config.personal), _personal, personal)
+        return Shard(which, settings, _personal, (data, speaker, int(seed), model, config, variant))
 
 
 def ram_bytes(variant: Variant, data: Dataset) -> int:
