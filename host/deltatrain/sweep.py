@@ -56,7 +56,7 @@ class SweepConfig:
     layers: tuple[int, ...] = (1,)
     thetas: tuple[tuple[float, float], ...] = tuple((theta, theta) for theta in THETAS)
     modes: tuple[str, ...] = MODES
-    betas: tuple[float, ...] = (1e-3,)
+    betas: tuple[float, ...] = (3e-4,)
     folds: tuple[int, ...] = (0, 1, 2, 3, 4)
     seeds: int = 1
     first_seed: int = 0
