@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import runpy
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from deltatrain.shards import Outcome, Row
 from deltatrain.sweep import MODES, SweepConfig, jobs_of, run_sweep
 
 VOICES = ("en-us+m1", "en+f4")
+ROOT = Path(__file__).parent.parent
 SMALL = SweepConfig(
     cells=("gru",), hidden=(6,), thetas=((0.0, 0.0), (0.2, 0.3)), folds=(0, 3), epochs=1, finetune_epochs=1
 )
@@ -259,3 +261,12 @@ def test_a_table_of_models_is_read_back(tmp_path: Path) -> None:
     rows = [point_row("plain", 0.0, 0, [1, 2]), point_row("finetune+beta", 0.25, 1, [], beta=1e-3)]
     write_csv(tmp_path / "models.csv", rows)
     assert read_csv(tmp_path / "models.csv") == rows
+
+
+def test_the_documentation_says_what_its_table_of_models_holds() -> None:
+    tool = runpy.run_path(str(ROOT / "tools" / "sweep_docs.py"))
+    text = (ROOT / "docs" / "SWEEP.md").read_text(encoding="utf-8")
+    lines = tool["tables"](tool["shown"](pooled(read_csv(tool["CSV"]))))
+    assert len(lines) > 20
+    missing = [line for line in lines if line and line not in text.splitlines()]
+    assert not missing
