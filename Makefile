@@ -16,8 +16,8 @@ CORE := ctypes_core/deltatrain_core
 CORE_SOURCES := $(wildcard $(CORE)/build_core.py $(CORE)/src/*.[ch] $(CORE)/include/*.h)
 PACKAGING := setup.cfg setup.py pyproject.toml
 
-.PHONY: help demo test setup study-speakers study-voices study-sweep study-parity study-drift study-equality study-cores digits \
-	clean debian
+.PHONY: help demo test setup study-speakers study-voices study-sweep study-parity study-weights study-drift \
+	study-equality study-cores digits clean debian
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -42,8 +42,11 @@ study-voices: setup ## each held-out voice of the embedded data, three seeds
 study-sweep: setup ## thresholds, error and operations on fsdd, 350 models (DATA_DIR=DIR; about an hour on two cores)
 	$(BIN)/deltatrain sweep --data fsdd --data-dir $(or $(DATA_DIR),$(DELTATRAIN_DATA),.) --jobs $(JOBS) $(ARGS)
 
-study-parity: setup ## float64 against fixed point on fsdd, from scratch and in personalisation (DATA_DIR=DIR; half an hour)
+study-parity: setup ## float64 against fixed point on fsdd, from scratch and in personalisation (DATA_DIR=DIR; 20 minutes)
 	$(BIN)/deltatrain study parity --data fsdd --data-dir $(or $(DATA_DIR),$(DELTATRAIN_DATA),.) --jobs $(JOBS) $(ARGS)
+
+study-weights: setup ## int8, 24 bits and other roundings of the weights, after study-parity (DATA_DIR=DIR; half an hour)
+	$(BIN)/python tools/study_weights.py --data-dir $(or $(DATA_DIR),$(DELTATRAIN_DATA),.) --jobs $(JOBS) $(ARGS)
 
 study-drift: setup ## M over 10,000 frames, in float32 and in integers: docs/drift.png
 	$(BIN)/python tools/study_drift.py $(ARGS)
