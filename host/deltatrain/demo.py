@@ -25,6 +25,7 @@ from deltatrain.quantize import quantize
 from deltatrain.rates import Rates
 from deltatrain.session import opened
 from deltatrain.story import Story
+from deltatrain.thresholds import Thresholds
 from deltatrain.training import Progress, Settings, evaluate, samples_of
 from deltatrain_core import CoreNetwork
 
@@ -49,14 +50,15 @@ class DemoConfig:
     model: Path | None = None
     per_class: int = 5
     epochs: int = 1
-    theta_x: float | None = None
-    theta_h: float | None = None
+    theta_x: Thresholds | None = None
+    theta_h: Thresholds | None = None
     learning_rate: float | None = None
     clip: float | None = None
     beta: float = 0.0
     cell: str | None = None
     n_layers: int | None = None
     n_hidden: int | None = None
+    readout: str | None = None
     fit_epochs: int | None = None
     seed: int = 0
     target: str = "qemu:mps2-an386"
@@ -141,7 +143,9 @@ def run(config: DemoConfig, reporter: Reporter) -> Story:
         after=after,
         known_before=known_before,
         known_after=known_after,
-        float_after=evaluate_float(comparison.float_model, tested.features, tested.labels).error,
+        float_after=evaluate_float(
+            comparison.float_model, tested.features, tested.labels, targets=tested.targets
+        ).error,
         comparison=comparison,
         instructions=tuple(
             step.result.instructions for step in comparison.steps if step.result.instructions is not None
@@ -163,18 +167,21 @@ def shipped_model() -> FloatModel:
 
 def _float_model(config: DemoConfig, data: Dataset, speaker: str, reporter: Reporter) -> tuple[FloatModel, bool]:
     """The model that meets the speaker: the user's, the shipped one where it fits, else one pre-trained now."""
-    thetas = (config.theta_x, config.theta_h)
+    given = {theta for part in (config.theta_x, config.theta_h) if part is not None for theta in _values(part)}
     if config.model is not None:
         model = FloatModel.load(config.model)
         if speaker in (pretrained_on(model) or ()):
             raise InputError(f"{config.model} was pre-trained on {speaker}; choose a speaker it has not heard")
+        if config.readout not in (None, model.readout):
+            raise InputError(f"{config.model} has the readout {model.readout}; leave out --readout {config.readout}")
         return model, False
     wants_default = (
         config.cell in (None, FitConfig.cell)
         and config.n_layers in (None, FitConfig.n_layers)
         and config.n_hidden is None
         and config.fit_epochs is None
-        and thetas in ((None, None), (DEFAULT_THETA,) * 2)
+        and config.readout in (None, "last")
+        and given <= {DEFAULT_THETA}
     )
     if config.data == "digits" and speaker in HELD_OUT_VOICES and wants_default:
         reporter.say("Taking the shipped model, pre-trained on the other voices.")
@@ -188,12 +195,17 @@ def _float_model(config: DemoConfig, data: Dataset, speaker: str, reporter: Repo
         epochs=config.fit_epochs or settings.epochs,
         theta_x=DEFAULT_THETA if config.theta_x is None else config.theta_x,
         theta_h=DEFAULT_THETA if config.theta_h is None else config.theta_h,
+        readout=config.readout,
     )
     others = data.select([name != speaker and name not in HELD_OUT_VOICES for name in data.speakers])
     reporter.say(f"Pre-training on the {len(others.speaker_names)} other speakers ({len(others)} utterances).")
     with reporter.bar("pre-training") as progress:
         fitted = fit(others, settings, progress=epochs_shown(progress, settings.epochs))
     return fitted.model, True
+
+
+def _values(theta: Thresholds) -> tuple[float, ...]:
+    return theta if isinstance(theta, tuple) else (theta,)
 
 
 def epochs_shown(progress: Progress, epochs: int) -> Callable[[Epoch], None]:

@@ -92,12 +92,18 @@ class Story:
         return count_operations(self.model, [step.result for step in self.comparison.steps])
 
     @property
-    def theta(self) -> tuple[float, float]:
-        """The first layer's θx and θh in real units: standardised features, and h."""
+    def thetas(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Each layer's θx and θh in real units: standardised features for the first layer's x, else h."""
+        pairs = zip(self.settings.theta_x, self.model.layers, strict=True)
         return (
-            self.settings.theta_x[0] / 2 ** self.model.layers[0].x_frac_bits,
-            self.settings.theta_h[0] / 2**H_FRAC_BITS,
+            tuple(theta / 2**layer.x_frac_bits for theta, layer in pairs),
+            tuple(theta / 2**H_FRAC_BITS for theta in self.settings.theta_h),
         )
+
+    @property
+    def of_utterances(self) -> bool:
+        """Whether an error is an utterance not recognised, rather than of targets that the data have themselves."""
+        return self.after.judged_by == "utterances"
 
     def to_dict(self, report: Path | None) -> dict[str, Any]:
         """What `deltatrain demo --json` prints."""
@@ -126,8 +132,15 @@ class Story:
             "cut": self.n_cut,
             "saturated_features": self.n_saturated,
             "rates": self.rates.to_dict(),
-            "theta_x": self.theta[0],
-            "theta_h": self.theta[1],
+            "readout": self.model.readout,
+            "frame_error_before": self.before.frame_error,
+            "frame_error_after": self.after.frame_error,
+            "mean_squared_error_before": self.before.mean_squared_error,
+            "mean_squared_error_after": self.after.mean_squared_error,
+            "theta_x": self.thetas[0][0],
+            "theta_h": self.thetas[1][0],
+            "theta_x_of_layers": list(self.thetas[0]),
+            "theta_h_of_layers": list(self.thetas[1]),
             "learning_rate": float(self.settings.learning_rate),
             "clip": float(self.settings.clip),
             "beta": float(self.settings.beta),

@@ -18,6 +18,7 @@ from deltatrain.model import N_GATES
 from deltatrain.quant_model import QuantModel
 from deltatrain.quantize import H_FRAC_BITS, quantize_features, quantize_targets, quantize_threshold
 from deltatrain.scale import Scale
+from deltatrain.thresholds import Thresholds, per_layer
 
 LOSS_ONE = 2**16
 ZERO = Scale(0, 0)
@@ -140,14 +141,15 @@ class Settings:
         *,
         learning_rate: float | None = None,
         clip: float | None = None,
-        theta_x: float | None = None,
-        theta_h: float | None = None,
+        theta_x: Thresholds | None = None,
+        theta_h: Thresholds | None = None,
         seed: int = 0,
         beta: float = 0.0,
     ) -> Settings:
         """The model's defaults, with what the user says instead; InputError when a value is out of range.
 
-        One threshold serves all layers, in the format of each one's inputs. `beta` weighs the regulariser β Σ|Δh|.
+        Thresholds are one for all layers or one for each, and go to the format of each one's inputs. `beta` weighs the
+        regulariser β Σ|Δh|.
         """
         if not 0 <= seed < 2**32:
             raise InputError(f"the seed is {seed}; it must lie between 0 and {2**32 - 1}")
@@ -162,13 +164,15 @@ class Settings:
                 model.learning_rate if learning_rate is None else Scale.from_float(learning_rate, "learning rate")
             ),
             clip=model.clip if clip is None else Scale.from_float(clip, "clip"),
-            theta_x=tuple(
-                layer.theta_x if theta_x is None else quantize_threshold(theta_x, layer.x_frac_bits, "theta_x")
-                for layer in model.layers
+            theta_x=(
+                tuple(layer.theta_x for layer in model.layers)
+                if theta_x is None
+                else _thresholds(theta_x, [layer.x_frac_bits for layer in model.layers], "theta_x")
             ),
-            theta_h=tuple(
-                layer.theta_h if theta_h is None else quantize_threshold(theta_h, H_FRAC_BITS, "theta_h")
-                for layer in model.layers
+            theta_h=(
+                tuple(layer.theta_h for layer in model.layers)
+                if theta_h is None
+                else _thresholds(theta_h, [H_FRAC_BITS] * len(model.layers), "theta_h")
             ),
             seed=seed,
             beta=Scale.from_float(beta, "beta"),
@@ -185,6 +189,12 @@ class Settings:
             seed=self.seed,
             step=step,
         )
+
+
+def _thresholds(theta: Thresholds, frac_bits: Sequence[int], name: str) -> tuple[int, ...]:
+    """One for each layer, in its format."""
+    values = per_layer(theta, len(frac_bits), name)
+    return tuple(quantize_threshold(value, bits, name) for value, bits in zip(values, frac_bits, strict=True))
 
 
 @dataclass(frozen=True)

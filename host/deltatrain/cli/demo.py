@@ -21,6 +21,7 @@ from deltatrain.cli.options import (
     layers_option,
     learning_rate_option,
     per_class_option,
+    readout_option,
     seed_option,
     theta_options,
     thetas,
@@ -29,6 +30,7 @@ from deltatrain.cli.terminal import Terminal, percent
 from deltatrain.demo import DemoConfig, run
 from deltatrain.errors import CheckFailed
 from deltatrain.story import Story
+from deltatrain.thresholds import Thresholds
 
 
 @click.command()
@@ -49,6 +51,7 @@ from deltatrain.story import Story
 @cell_option
 @layers_option
 @hidden_option
+@readout_option
 @click.option("--fit-epochs", type=click.IntRange(min=1), help="Epochs, when pre-training.")
 @click.option("--target", default=DEFAULT_TARGET, show_default=True, help="The board to emulate.")
 @click.option(
@@ -62,9 +65,9 @@ from deltatrain.story import Story
 @json_option
 def demo(
     terminal: Terminal,
-    theta: float | None,
-    theta_x: float | None,
-    theta_h: float | None,
+    theta: Thresholds | None,
+    theta_x: Thresholds | None,
+    theta_h: Thresholds | None,
     open_report: bool,
     **options: Any,  # each by the name of its field in DemoConfig
 ) -> None:

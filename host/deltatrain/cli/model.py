@@ -15,6 +15,7 @@ from deltatrain.cli.options import (
     json_option,
     learning_rate_option,
     model_option,
+    readout_option,
     seed_option,
     theta_options,
     thetas,
@@ -33,6 +34,7 @@ from deltatrain.quant_model import QuantModel
 from deltatrain.quantize import quantize as quantize_model
 from deltatrain.reference import DEFAULT_CLIP, DEFAULT_LEARNING_RATE
 from deltatrain.session import board_of
+from deltatrain.thresholds import Thresholds
 from deltatrain_codegen import export as build_firmware
 from deltatrain_codegen import export_library
 
@@ -57,6 +59,7 @@ DEFAULTS = FitConfig()
 @click.option("--adam-rate", type=float, default=DEFAULTS.learning_rate, show_default=True, help="Adam's step size.")
 @click.option("--clip-norm", type=float, default=DEFAULTS.clip_norm, show_default=True, help="Of a batch's gradient.")
 @click.option("--beta", type=float, default=DEFAULTS.beta, show_default=True, help="Weight of Σ|Δh|: buys sparsity.")
+@readout_option
 @theta_options
 @seed_option
 @click.option("--warm-start", type=click.Path(path_type=Path, dir_okay=False), help="Float model to go on from.")
@@ -81,14 +84,20 @@ def fit(
     adam_rate: float,
     clip_norm: float,
     beta: float,
-    theta: float | None,
-    theta_x: float | None,
-    theta_h: float | None,
+    readout: str | None,
+    theta: Thresholds | None,
+    theta_x: Thresholds | None,
+    theta_h: Thresholds | None,
     seed: int,
     warm_start: Path | None,
     out: Path,
 ) -> None:
-    """Pre-train a model on this computer: Adam on mini-batches, thresholds in place from the first epoch."""
+    """Pre-train a model on this computer: Adam on mini-batches, thresholds in place from the first epoch.
+
+    The error is the fraction of utterances not recognised, by the largest output at the last frame. Of data with
+    targets of their own it is the fraction of wrong frames, or of values the root of the mean squared error in units of
+    each one's standard deviation over the training data: 1 is as good as always saying the mean.
+    """
     theta_x, theta_h = thetas(theta, theta_x, theta_h)
     make_folder(out.parent)  # now rather than after the training
     dataset = datasets.load(data, data_dir)
@@ -105,6 +114,7 @@ def fit(
         learning_rate=adam_rate,
         clip_norm=clip_norm,
         seed=seed,
+        readout=readout,
     )
     terminal.say(
         f"Pre-training on {len(training)} utterances of {len(training.speaker_names)} speakers, "
@@ -113,6 +123,7 @@ def fit(
     )
     start = None if warm_start is None else FloatModel.load(warm_start)
     command = f"deltatrain fit --data {data} --cell {cell} --hidden {n_hidden} --epochs {epochs} --seed {seed}"
+    command += f" --readout {readout}" if readout else ""
     with terminal.bar("pre-training") as progress:
         fitted = pretrain(
             training,
@@ -123,6 +134,7 @@ def fit(
             progress=epochs_shown(progress, epochs),
         )
     fitted.model.save(out)
+    unseen = "utterances" if dataset.judged_by == "utterances" else "sequences"
     provenance, last = fitted.model.provenance, fitted.history[-1]
     values = {
         "model": str(out),
@@ -131,12 +143,13 @@ def fit(
         "params": fitted.model.n_parameters,
         "occupancy": last.occupancy,
         "loss": last.loss,
+        "readout": fitted.model.readout,
     }
     terminal.result(
         values,
         lambda console: console.print(
             f"{out}: {fitted.model.n_parameters:,} parameters, error {percent(last.validation_error or 0.0)} "
-            f"on utterances it has not seen, {values['op_reduction']:.1f} times fewer operations than dense"
+            f"on {unseen} it has not seen, {values['op_reduction']:.1f} times fewer operations than dense"
         ),
     )
 

@@ -11,11 +11,14 @@ import click
 from deltatrain.cli.terminal import Terminal
 from deltatrain.datasets import DATA_DIR_VARIABLE, N_FOLDS
 from deltatrain.pretrain import KNOWN_SPEAKERS, SPEECH, Augmentation
+from deltatrain.reference import READOUT_KINDS
+from deltatrain.thresholds import Thresholds
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PORT_VARIABLE = "DELTATRAIN_PORT"
 DEFAULT_TARGET = "qemu:mps2-an386"
+THRESHOLDS = "θ[,θ…]"
 AUGMENTATIONS = {"none": Augmentation(), "known-speakers": KNOWN_SPEAKERS, "speech": SPEECH}
 
 
@@ -53,8 +56,9 @@ def data_options(default: str | None = "digits") -> Callable[[F], F]:
             "--data",
             default=default,
             show_default=True,
-            help="Data set: digits (embedded, synthetic speech), fsdd, or a folder "
-            "DIR/<class>/<speaker>_<anything>.wav.",
+            help="Data set: digits (embedded, synthetic speech), fsdd, a folder "
+            "DIR/<class>/<speaker>_<anything>.wav, or one of DIR/<speaker>_<anything>.npz with x (T, n_in) and targets "
+            "for each frame: classes (T,), -1 for none, or values (T, K).",
         )(function)
 
     return decorate
@@ -103,6 +107,14 @@ beta_option = click.option(
 )
 cell_option = click.option("--cell", type=click.Choice(["rnn", "gru", "lstm"]), help="Cell, when pre-training. [lstm]")
 layers_option = click.option("--layers", "n_layers", type=click.IntRange(1, 3), help="Layers, when pre-training. [1]")
+readout_option = click.option(
+    "--readout",
+    type=click.Choice(READOUT_KINDS),
+    help="When pre-training, where the readout reads, and its loss: last, a class at the last frame (cross-entropy); "
+    "frames, a class at every frame; regression, values at every frame (mean squared error). Labelled utterances serve "
+    "all three: as the class of every frame, or as values, 1 for the class and 0 for the others. Default: what the "
+    "data's own targets are for, else last.",
+)
 hidden_option = click.option(
     "--hidden", "n_hidden", type=click.IntRange(1, 1024), help="Hidden units of a layer, when pre-training. [64]"
 )
@@ -156,18 +168,37 @@ def folds_option(default: str) -> Callable[[F], F]:
     )
 
 
+def _thresholds(_: click.Context, __: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    """`0.3` for all layers, or `0.3,0.2`: one for each."""
+    if value is None:
+        return None
+    try:
+        return tuple(float(part) for part in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is no number, nor are there numbers between its commas") from error
+
+
 def theta_options(function: F) -> F:
     """--theta, and --theta-x and --theta-h that go before it."""
     for name, of_what in (("x", "inputs (standardised features)"), ("h", "hidden units")):
-        function = click.option(f"--theta-{name}", type=float, help=f"Threshold of {of_what} alone.")(function)
+        function = click.option(
+            f"--theta-{name}",
+            metavar=THRESHOLDS,
+            callback=_thresholds,
+            help=f"Threshold of {of_what} alone; one, or one a layer.",
+        )(function)
     return click.option(
         "--theta",
-        type=float,
-        help="Threshold θ: an entry that changed less is skipped, forward and backward.",
+        metavar=THRESHOLDS,
+        callback=_thresholds,
+        help="Threshold θ: an entry that changed less is skipped, forward and backward. One for all layers, or one a "
+        "layer from the input upwards, between commas.",
     )(function)
 
 
-def thetas(theta: float | None, theta_x: float | None, theta_h: float | None) -> tuple[float | None, float | None]:
+def thetas(
+    theta: Thresholds | None, theta_x: Thresholds | None, theta_h: Thresholds | None
+) -> tuple[Thresholds | None, Thresholds | None]:
     """θx and θh from the three options; None where none was given."""
     return (theta if theta_x is None else theta_x, theta if theta_h is None else theta_h)
 

@@ -19,6 +19,7 @@ from deltatrain.cli.options import (
     layers_option,
     learning_rate_option,
     per_class_option,
+    readout_option,
     theta_options,
     thetas,
 )
@@ -30,6 +31,7 @@ from deltatrain.replay import check_replay_rate
 from deltatrain.replay_choice import choices_without, choose, pooled, write_csv
 from deltatrain.replay_study import ReplayStudy, run_study
 from deltatrain.study import personal_study, speakers_of, summaries
+from deltatrain.thresholds import Thresholds
 
 DEFAULTS = ReplayStudy()
 
@@ -55,6 +57,7 @@ study.add_command(parity)
 @cell_option
 @layers_option
 @hidden_option
+@readout_option
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Runs beside each other.")
 @click.option(
     "--out",
@@ -69,9 +72,9 @@ def personal(
     data: str,
     holdouts: tuple[str, ...],
     seeds: int,
-    theta: float | None,
-    theta_x: float | None,
-    theta_h: float | None,
+    theta: Thresholds | None,
+    theta_x: Thresholds | None,
+    theta_h: Thresholds | None,
     jobs: int,
     out: Path,
     **options: Any,  # each by the name of its field in DemoConfig

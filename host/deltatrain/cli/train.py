@@ -172,13 +172,23 @@ def evaluate(
     seed: int,
     target: str | None,
 ) -> None:
-    """The error of what is on the device, on a speaker's utterances that `train` leaves for testing."""
+    """The error of what is on the device, on a speaker's utterances that `train` leaves for testing.
+
+    `error` is the fraction of utterances not recognised, by the largest output at the last frame. Models with a readout
+    at every frame tell more: `frame_error`, the fraction of wrong frames, or `mean_squared_error`. Of data with targets
+    of their own, `error` is the frame error, or the root of the mean squared error, in units of each value's standard
+    deviation over the pre-training data: 1 is as good as always saying the mean.
+    """
     job = _job(terminal, model, data, data_dir, holdout, per_class, 1, seed)
     with opened(target, job.model, None, terminal.say) as session, terminal.bar("evaluating") as progress:
         outcome = evaluate_engine(session.device, job.test.items, job.model.n_outputs, progress)
     terminal.result(
-        {"error": outcome.error, "samples": len(outcome.labels), "cut": job.n_cut},
-        lambda console: console.print(f"error {percent(outcome.error)} on {len(outcome.labels)} utterances"),
+        outcome.to_dict() | {"samples": len(outcome.labels), "cut": job.n_cut},
+        lambda console: console.print(
+            f"error {percent(outcome.error)} on {len(outcome.labels)} utterances"
+            + (f", {percent(outcome.frame_error)} of their frames" if outcome.frame_error is not None else "")
+            + ("" if outcome.mean_squared_error is None else f", mean squared error {outcome.mean_squared_error:.4g}")
+        ),
     )
 
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from deltatrain.datasets import digits, folder, fsdd
+from deltatrain.datasets import digits, folder, fsdd, sequences
 from deltatrain.datasets.base import Dataset, Loader, Utterance, check_labels
 from deltatrain.datasets.splits import N_FOLDS, fold_split, index_split, personal_split, pretrain_split
 from deltatrain.errors import DataError
@@ -43,12 +43,13 @@ def known_names() -> tuple[str, ...]:
 
 
 def load(name: str, data_dir: str | Path | None = None, config: FeatureConfig | None = None) -> Dataset:
-    """Return a data set by its name, or a folder of recordings.
+    """Return a data set by its name, or a folder of recordings or of sequences with targets of their own.
 
     Parameters
     ----------
     name : str
-        One of `known_names`, or the path of a folder laid out as `DIR/<class>/<speaker>_<anything>.wav`.
+        One of `known_names`, or the path of a folder laid out as `DIR/<class>/<speaker>_<anything>.wav`, or as
+        `DIR/<speaker>_<anything>.npz` (see `sequences`).
     data_dir : path, optional
         The folder that holds the public data sets; by default the environment variable `DELTATRAIN_DATA`.
     config : FeatureConfig, optional
@@ -57,7 +58,7 @@ def load(name: str, data_dir: str | Path | None = None, config: FeatureConfig | 
     Returns
     -------
     Dataset
-        Raw log-mel features, each recording cut to `config.max_frames` frames.
+        Raw log-mel features, or sequences as they are, each cut to `config.max_frames` frames.
 
     Raises
     ------
@@ -70,8 +71,8 @@ def load(name: str, data_dir: str | Path | None = None, config: FeatureConfig | 
         return loader(None if place is None else Path(place).expanduser(), settings)
     path = Path(name).expanduser()
     if name and path.is_dir():
-        return folder.load(path, settings)
+        return sequences.load(path, config) if sequences.is_one(path) else folder.load(path, settings)
     raise DataError(
         f"there is no data set {name!r}; give one of {', '.join(known_names())}, "
-        "or a folder laid out as DIR/<class>/<speaker>_<anything>.wav"
+        "or a folder laid out as DIR/<class>/<speaker>_<anything>.wav or as DIR/<speaker>_<anything>.npz"
     )

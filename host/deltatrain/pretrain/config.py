@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from deltatrain.errors import InputError
 from deltatrain.model import N_GATES
 from deltatrain.pretrain.augment import SPEECH, Augmentation
+from deltatrain.reference import READOUT_KINDS
+from deltatrain.thresholds import Thresholds, per_layer
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,8 @@ class FitConfig:
     n_hidden : int
         Units of each layer.
     n_layers : int
-    theta_x, theta_h : float
-        Thresholds, in force from the first epoch; in units of standardised features and of h.
+    theta_x, theta_h : float or tuple of float
+        Thresholds, in force from the first epoch, for all layers or each; in units of standardised features and of h.
     beta : float
         Weight of Σ|Δh| in the loss of a sequence.
     epochs, batch_size : int
@@ -32,7 +34,10 @@ class FitConfig:
     weight_decay : float
         Decoupled, on weights and not on biases.
     augmentation : Augmentation
-        By default `SPEECH`, which takes the features for spectra; give `Augmentation()` for other signals.
+        By default `SPEECH`, which takes the features for spectra; give `Augmentation()` for other signals. Data with
+        targets of their own for each frame are not varied.
+    readout : {"last", "frames", "regression"} or None
+        Where the readout reads, and its loss; None for what the data's own targets are for, else "last".
     seed : int
         Of initial parameters, order and augmentation: the same seed gives the same model.
     """
@@ -40,8 +45,8 @@ class FitConfig:
     cell: str = "lstm"
     n_hidden: int = 64
     n_layers: int = 1
-    theta_x: float = 0.3
-    theta_h: float = 0.3
+    theta_x: Thresholds = 0.3
+    theta_h: Thresholds = 0.3
     beta: float = 0.0
     epochs: int = 25
     batch_size: int = 32
@@ -50,6 +55,7 @@ class FitConfig:
     weight_decay: float = 0.0
     augmentation: Augmentation = SPEECH
     seed: int = 0
+    readout: str | None = None
 
     def __post_init__(self) -> None:
         if self.cell not in N_GATES:
@@ -57,7 +63,13 @@ class FitConfig:
         for name in ("n_hidden", "n_layers", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("theta_x", "theta_h", "beta", "weight_decay"):
+        if self.readout not in (None, *READOUT_KINDS):
+            raise InputError(f"readout {self.readout!r} is unknown; choose one of {', '.join(READOUT_KINDS)}")
+        for name in ("theta_x", "theta_h"):
+            for value in per_layer(getattr(self, name), self.n_layers, name):
+                if not (math.isfinite(value) and value >= 0):
+                    raise InputError(f"{name} is {value}; it must be a finite number of at least 0")
+        for name in ("beta", "weight_decay"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise InputError(f"{name} is {getattr(self, name)}; it must be a finite number of at least 0")
         for name in ("learning_rate", "clip_norm"):

@@ -17,11 +17,14 @@ from deltatrain.errors import InputError, ModelError
 from deltatrain.features import FeatureConfig, fit_standardisation, standardise
 from deltatrain.model import N_GATES, FloatModel, LayerWeights
 from deltatrain.pretrain.adam import Adam, clip_to_norm
+from deltatrain.pretrain.augment import Augmentation
 from deltatrain.pretrain.config import FitConfig
-from deltatrain.pretrain.evaluation import evaluate
+from deltatrain.pretrain.evaluation import ErrorCount, evaluate, targets_of
 from deltatrain.pretrain.network import FlatTensors, Shape, run
 from deltatrain.pretrain.packing import pack
+from deltatrain.readouts import NOT_SCALED, TargetScale
 from deltatrain.reference import OperationCount
+from deltatrain.thresholds import per_layer
 
 FloatArray = npt.NDArray[np.float64]
 F = TypeVar("F", bound=Callable[..., object])
@@ -60,7 +63,7 @@ class Fitted:
 
 def initial_parameters(config: FitConfig, n_in: int, n_classes: int, rng: np.random.Generator) -> FlatTensors:
     """Weights before training: Glorot-uniform inputs, orthogonal recurrence, forget gate open (bias 1)."""
-    shape = _shape(config, n_in, n_classes)
+    shape = _shape(config, n_in, n_classes, "last")  # the readout's tensors are the same wherever it reads
     tensors = FlatTensors(shape, np.float64)
     h = config.n_hidden
     for index in range(config.n_layers):
@@ -123,7 +126,9 @@ def fit(
         raise InputError("there is nothing to train on; the data set is empty")
     features = _features(data, warm_start)
     ready = [standardise(item, features).astype(dtype) for item in data.features]
-    shape = _shape(config, ready[0].shape[1], len(data.class_names))
+    shape = _shape(config, ready[0].shape[1], len(data.class_names), _readout(data, config, warm_start))
+    target_scale = _target_scale(data, shape.readout, warm_start)
+    augmentation = config.augmentation if data.targets is None else Augmentation()
     rng = np.random.Generator(np.random.PCG64(config.seed))
     if warm_start is None:
         initial = initial_parameters(config, shape.n_in, shape.n_classes, rng)
@@ -136,21 +141,30 @@ def fit(
     adam = Adam(params.flat.size, dtype)
     std = np.asarray(features.std)
     n_batches = -(-len(ready) // config.batch_size)
+    judged_by = data.judged_by
     history: list[Epoch] = []
 
     def model() -> FloatModel:
         tensors = {name: tensor.astype(np.float64) for name, tensor in params.by_name.items()}
-        return _model(tensors, shape, data.class_names, features, max(map(len, ready)))
+        made = _model(tensors, shape, data.class_names, features, max(map(len, ready)))
+        return dataclasses.replace(made, target_scale=target_scale)
 
     for epoch in range(config.epochs):
-        loss, wrong, operations = 0.0, 0, OperationCount()
+        loss, errors, operations = 0.0, ErrorCount(judged_by), OperationCount()
         order = rng.permutation(len(ready))
         for batch in range(n_batches):
             chosen = order[batch::n_batches]
-            varied = config.augmentation.apply([ready[i] for i in chosen], std, features.max_frames, rng)
+            varied = augmentation.apply([ready[i] for i in chosen], std, features.max_frames, rng)
             rows, packing = pack(varied, dtype)
-            labels = data.labels[chosen]
-            result = run(shape, params, rows, packing, labels, beta=config.beta, grads=grads)
+            targets = targets_of(
+                shape.readout,
+                target_scale,
+                data.labels[chosen],
+                None if data.targets is None else [data.targets[i] for i in chosen],
+                [len(item) for item in varied],
+                shape.n_classes,
+            )
+            result = run(shape, params, rows, packing, targets, beta=config.beta, grads=grads)
             if not math.isfinite(result.loss):
                 raise ModelError(
                     f"training diverged in epoch {epoch + 1} (loss {result.loss}); lower the learning rate "
@@ -160,14 +174,18 @@ def fit(
             rate = config.learning_rate * schedule(epoch * n_batches + batch, n_batches, config.epochs)
             adam.step(params.flat, grads.flat, rate, decayed.flat if config.weight_decay else 0.0)
             loss += result.loss * len(chosen)
-            wrong += int((result.logits.argmax(axis=1) != labels).sum())
+            errors.add(result, data.labels[chosen])
             operations += result.operations
-        outcome = None if validation is None else evaluate(model(), validation.features, validation.labels)
+        outcome = (
+            None
+            if validation is None
+            else evaluate(model(), validation.features, validation.labels, targets=validation.targets)
+        )
         history.append(
             Epoch(
                 epoch=epoch + 1,
                 loss=loss / len(ready),
-                error=wrong / len(ready),
+                error=errors.error,
                 occupancy=1 / operations.reduction,
                 validation_error=None if outcome is None else outcome.error,
             )
@@ -195,15 +213,37 @@ def schedule(step: int, n_batches: int, epochs: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(total - rise, 1)))
 
 
-def _shape(config: FitConfig, n_in: int, n_classes: int) -> Shape:
+def _readout(data: Dataset, config: FitConfig, warm_start: FloatModel | None) -> str:
+    """What the settings say, else what the data's own targets are for."""
+    if config.readout is not None:
+        chosen = config.readout
+    else:
+        chosen = {"utterances": "last", "frames": "frames", "values": "regression"}[data.judged_by]
+    if warm_start is not None and warm_start.readout != chosen:
+        raise InputError(
+            f"the model to start from has the readout {warm_start.readout}, this training {chosen}; give one like it"
+        )
+    return chosen
+
+
+def _target_scale(data: Dataset, readout: str, warm_start: FloatModel | None) -> TargetScale:
+    """Units of a regression on values of the data's own; classes as values of 0 and 1 are as they are."""
+    if warm_start is not None:
+        return warm_start.target_scale
+    own = data.targets if readout == "regression" and data.judged_by == "values" else None
+    return NOT_SCALED if own is None else TargetScale.fit(own)
+
+
+def _shape(config: FitConfig, n_in: int, n_classes: int, readout: str) -> Shape:
     layers = config.n_layers
     return Shape(
         cells=(config.cell,) * layers,
         n_in=n_in,
         n_hidden=(config.n_hidden,) * layers,
         n_classes=n_classes,
-        theta_x=(config.theta_x,) * layers,
-        theta_h=(config.theta_h,) * layers,
+        theta_x=per_layer(config.theta_x, layers, "theta_x"),
+        theta_h=per_layer(config.theta_h, layers, "theta_h"),
+        readout=readout,
     )
 
 
@@ -257,4 +297,5 @@ def _model(
         class_names=class_names,
         features=features,
         max_steps=max_steps,
+        readout=shape.readout,
     )

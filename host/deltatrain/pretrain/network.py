@@ -11,6 +11,7 @@ import numpy.typing as npt
 from deltatrain.model import N_ACCUMULATORS, N_GATES, FloatModel
 from deltatrain.pretrain import cells
 from deltatrain.pretrain.cells import Array
+from deltatrain.pretrain.losses import Judged, Targets, judge, read_rows
 from deltatrain.pretrain.packing import Packing
 from deltatrain.reference import OperationCount
 
@@ -25,6 +26,7 @@ class Shape:
     n_classes: int
     theta_x: tuple[float, ...]
     theta_h: tuple[float, ...]
+    readout: str = "last"
 
     @staticmethod
     def of(model: FloatModel) -> Shape:
@@ -36,6 +38,7 @@ class Shape:
             n_classes=model.n_outputs,
             theta_x=tuple(layer.theta_x for layer in model.layers),
             theta_h=tuple(layer.theta_h for layer in model.layers),
+            readout=model.readout,
         )
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -82,14 +85,17 @@ class BatchResult:
     loss : float
         Mean over the sequences, regulariser included.
     logits : ndarray, shape (B, n_classes)
-        At each sequence's own last frame.
+        Outputs at each sequence's own last frame.
     operations : OperationCount
         Summed over the sequences.
+    judged : Judged
+        Of the readout alone, with its counts of targets.
     """
 
     loss: float
     logits: Array
     operations: OperationCount
+    judged: Judged
 
 
 def run(
@@ -97,19 +103,20 @@ def run(
     params: FlatTensors,
     rows: Array,
     packing: Packing,
-    labels: npt.NDArray[np.integer],
+    targets: Targets,
     *,
     beta: float = 0.0,
     grads: FlatTensors | None = None,
 ) -> BatchResult:
-    """Forward, mean cross-entropy at the last frames, and gradients if `grads` is given to hold them.
+    """Forward, the readout's mean loss, and gradients if `grads` is given to hold them.
 
     Parameters
     ----------
     rows : ndarray, shape (N, n_in)
         Packed frames, in the type of the parameters.
-    labels : ndarray of int, shape (B,)
-        In the order given to the packing.
+    targets : ndarray of int, shape (B,), or sequence of ndarray
+        Labels, or for a readout at every frame each sequence's classes (T,) or values (T, K), in the order given to the
+        packing.
     """
     tapes: list[cells.Tape] = []
     below = rows
@@ -119,25 +126,19 @@ def run(
         )
         below = tapes[-1].hidden
     weight, bias = params.by_name["readout.weight"], params.by_name["readout.bias"]
-    last = packing.last_rows()
-    read = below[last]
-    logits = read @ weight.T + bias
-    targets = np.asarray(labels)[packing.order]
-    each = np.arange(packing.batch)
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    loss = -float(log_p[each, targets].mean())
+    read_at = read_rows(shape.readout, packing)
+    read = below[read_at]
+    outputs = read @ weight.T + bias
+    judged = judge(shape.readout, outputs, targets, packing)
+    loss = judged.loss
     if beta:
         moved = sum(_travelled(tape.h.values, packing) for tape in tapes)
         loss += beta * moved / packing.batch
     if grads is not None:
-        d_logits = np.exp(log_p)
-        d_logits[each, targets] -= 1
-        d_logits /= packing.batch
-        np.matmul(d_logits.T, read, out=grads.by_name["readout.weight"])
-        grads.by_name["readout.bias"][...] = d_logits.sum(axis=0)
+        np.matmul(judged.d_outputs.T, read, out=grads.by_name["readout.weight"])
+        grads.by_name["readout.bias"][...] = judged.d_outputs.sum(axis=0)
         dh = np.zeros_like(below)
-        dh[last] = d_logits @ weight
+        dh[read_at] = judged.d_outputs @ weight
         for index in reversed(range(len(tapes))):
             dx = cells.backward(
                 shape.cells[index],
@@ -150,9 +151,10 @@ def run(
                 need_dx=index > 0,
             )
             dh = dh if dx is None else dx
-    in_order = np.empty_like(logits)
-    in_order[packing.order] = logits
-    return BatchResult(loss, in_order, count_operations(shape, tapes, packing))
+    at_last = outputs if shape.readout == "last" else outputs[packing.last_rows()]
+    in_order = np.empty_like(at_last)
+    in_order[packing.order] = at_last
+    return BatchResult(loss, in_order, count_operations(shape, tapes, packing), judged)
 
 
 def _travelled(v_hat: Array, packing: Packing) -> float:

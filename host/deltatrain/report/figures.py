@@ -140,7 +140,9 @@ def running(story: Story) -> Drawing:
         _as_percent(top.yaxis)
         top.set_title(f"error, mean of the last {curve.window}")
         _epochs(top, story)
-        if len(steps) <= MOST_DOTS:
+        if len(steps) <= MOST_DOTS and not story.of_utterances:
+            bottom.plot(number, losses, "o", color=LIGHT["blue"], markersize=4, label="each sequence")
+        elif len(steps) <= MOST_DOTS:
             bottom.plot(number[~wrong], losses[~wrong], "o", color=LIGHT["blue"], markersize=4, label="recognised")
             bottom.plot(
                 number[wrong], losses[wrong], "x", color=LIGHT["vermilion"], markersize=5.5,
@@ -151,7 +153,8 @@ def running(story: Story) -> Drawing:
             label=f"mean of the last {curve.window}", marker=marker, markersize=4,
         )  # fmt: skip
         bottom.set_ylim(0, 1.08 * max(0.1, losses.max()))
-        bottom.set_title("loss, nats")
+        unit = "mean squared error" if story.model.readout == "regression" else "nats"
+        bottom.set_title(f"loss, {unit}")
         bottom.set_xlabel("utterance trained on")
         bottom.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, steps=[1, 2, 5, 10], min_n_ticks=1))
         bottom.set_xlim(0.5, len(steps) + 0.5)
@@ -162,13 +165,13 @@ def running(story: Story) -> Drawing:
             "running",
             f"Running error over {count(len(steps), 'utterance')}: {percent(means[0]['error'])} at the first, "
             f"{percent(means[-1]['error'])} over the last {min(curve.window, len(steps))}; "
-            f"mean loss over the last ones {means[-1]['loss']:.2f} nats.",
+            f"mean loss over the last ones {means[-1]['loss']:.2f}{'' if unit != 'nats' else ' nats'}.",
         )
     caption = (
         "Batch 1: each utterance is classified before it is trained on, and not kept. The curve depends on which "
         "words come when; what was learned is told by the test utterances."
     )
-    if len(steps) > 1:
+    if len(steps) > 1 and story.of_utterances:
         half = len(steps) // 2
         caption += (
             f" Of the first half {percent(float(np.mean(wrong[:half])))} were not recognised, "

@@ -117,8 +117,14 @@ def _context(story: Story) -> dict[str, Any]:
         "learning": [
             figures.errors(story),
             figures.running(story),
-            figures.confusion(story, story.before, "confusion-before", "Before training"),
-            figures.confusion(story, story.after, "confusion-after", "After training"),
+            *(
+                [
+                    figures.confusion(story, story.before, "confusion-before", "Before training"),
+                    figures.confusion(story, story.after, "confusion-after", "After training"),
+                ]
+                if story.of_utterances
+                else []
+            ),
         ],
         "cost": [
             drawing
@@ -146,12 +152,15 @@ def _context(story: Story) -> dict[str, Any]:
 
 def _tiles(story: Story) -> list[Tile]:
     n_test = len(story.after.labels)
-    wrong = (confusion.n_wrong(story.before), confusion.n_wrong(story.after))
+    told = f"{words.JUDGED[story.after.judged_by]}, of {words.count(n_test, 'test sequence')}"
+    if story.of_utterances:
+        wrong = (confusion.n_wrong(story.before), confusion.n_wrong(story.after))
+        told = f"{wrong[0]} → {wrong[1]} of {words.count(n_test, 'test utterance')} not recognised"
     tiles = [
         Tile(
             f"{words.plain(story.speaker)}’s error",
             words.percent(story.after.error),
-            f"{wrong[0]} → {wrong[1]} of {words.count(n_test, 'test utterance')} not recognised",
+            told,
             words.percent(story.before.error),
         ),
         Tile(
@@ -251,6 +260,8 @@ def _settings(story: Story) -> list[Row]:
             f"{shape} → {model.n_outputs}",
             f"{n_parameters:,} trained numbers, at most {model.max_steps} frames",
         ),
+        Row("readout", model.readout, words.READOUTS[model.readout]),
+        *_frame_errors(story),
         Row("model", model.hash().hex()[:12], "first digits of its SHA-256"),
         Row(
             "pre-training", "in this run" if story.pretrained_here else "before this run: the shipped or a given model"
@@ -266,11 +277,30 @@ def _settings(story: Story) -> list[Row]:
         *([Row("β", words.decimal(float(settings.beta)), "of the regulariser β Σ|Δh|")] if settings.beta.m else []),
         Row("utterances per class", f"{story.per_class}", f"{story.epochs}× each"),
         Row("seed", f"{settings.seed}", "order of utterances, stochastic rounding"),
-        Row(
-            "frames",
-            f"{1000 * model.features.window_s:g}{words.UNIT_SPACE}ms",
-            f"every {1000 * model.features.hop_s:g}{words.UNIT_SPACE}ms, {layer.n_in} log-mel bands",
-        ),
+        *([_frames(story)] if story.of_utterances else []),
+    ]
+
+
+def _frames(story: Story) -> Row:
+    """What a frame of audio is."""
+    features = story.model.features
+    return Row(
+        "frames",
+        f"{1000 * features.window_s:g}{words.UNIT_SPACE}ms",
+        f"every {1000 * features.hop_s:g}{words.UNIT_SPACE}ms, {features.n_bands} log-mel bands",
+    )
+
+
+def _frame_errors(story: Story) -> list[Row]:
+    """What a readout at every frame tells beside the error of utterances."""
+    pairs = (
+        ("wrong frames", story.before.frame_error, story.after.frame_error, words.percent),
+        ("mean squared error", story.before.mean_squared_error, story.after.mean_squared_error, words.decimal),
+    )
+    return [
+        Row(f"{name}, before and after", f"{show(before)} → {show(after)}", "over all frames of the test data")
+        for name, before, after, show in pairs
+        if before is not None and after is not None
     ]
 
 

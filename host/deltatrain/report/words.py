@@ -13,6 +13,16 @@ from deltatrain.story import Story
 UNIT_SPACE = "\N{NARROW NO-BREAK SPACE}"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LONGEST_LABEL = 14
+READOUTS = {
+    "last": "a class at the last frame: cross-entropy",
+    "frames": "a class at every frame: cross-entropy, mean over the frames",
+    "regression": "values at every frame: squared error, mean over frames and values",
+}
+JUDGED = {
+    "utterances": "utterances not recognised",
+    "frames": "wrong frames",
+    "values": "root of the mean squared error, in standard deviations",
+}
 DEFAULT_CELL = "lstm"
 DEFAULT_HIDDEN = 64
 DEFAULT_TARGET = "qemu:mps2-an386"
@@ -132,11 +142,22 @@ def verdict(story: Story) -> str:
 
 
 def thetas(story: Story) -> tuple[str, str]:
-    """The first layer's θx and θh in real units, each as the shortest decimal that gives the integer on the device."""
-    return (
-        _threshold(story.settings.theta_x[0], story.model.layers[0].x_frac_bits),
-        _threshold(story.settings.theta_h[0], H_FRAC_BITS),
-    )
+    """θx and θh in real units, each as the shortest decimal that gives the integer on the device.
+
+    Of all layers, as the command line takes them: one where it serves all, else one a layer between commas.
+    """
+    layers = story.model.layers
+    of_x = [_threshold(t, layer.x_frac_bits) for t, layer in zip(story.settings.theta_x, layers, strict=True)]
+    of_h = [_threshold(t, H_FRAC_BITS) for t in story.settings.theta_h]
+    if _serves_all(of_x[0], story):
+        of_x = of_x[:1]
+    return ",".join(of_x), ",".join(of_h[:1] if len(set(of_h)) == 1 else of_h)
+
+
+def _serves_all(theta: str, story: Story) -> bool:
+    """Whether one θx, in each layer's format, gives the integers of all layers."""
+    pairs = zip(story.settings.theta_x, story.model.layers, strict=True)
+    return all(quantize_threshold(float(theta), layer.x_frac_bits, "theta") == value for value, layer in pairs)
 
 
 def command(story: Story) -> str:
@@ -154,6 +175,8 @@ def command(story: Story) -> str:
         words += ["--layers", str(len(model.layers))]
     if story.pretrained_here and model.layers[0].n_hidden != DEFAULT_HIDDEN:
         words += ["--hidden", str(model.layers[0].n_hidden)]
+    if model.readout != "last" and story.pretrained_here:
+        words += ["--readout", model.readout]
     words += ["--per-class", str(story.per_class), "--epochs", str(story.epochs)]
     theta_x, theta_h = thetas(story)
     words += ["--theta", theta_x] if theta_x == theta_h else ["--theta-x", theta_x, "--theta-h", theta_h]
