@@ -247,7 +247,6 @@ def _counters(story: Story) -> list[Row]:
 
 def _settings(story: Story) -> list[Row]:
     model, settings = story.model, story.settings
-    layer = model.layers[0]
     n_parameters = sum(tensor.size for tensor in model.tensors().values())
     theta_x, theta_h = words.thetas(story)
     shape = " + ".join(f"{lay.cell.upper()} {lay.n_in} → {lay.n_hidden}" for lay in model.layers)
