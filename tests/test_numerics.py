@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from deltatrain.features import FeatureConfig
@@ -34,6 +35,34 @@ MINUS = str.maketrans("-", "−")
 def say(*values: object) -> str:
     """Numbers as the page writes them."""
     return ", ".join(str(value) for value in values).translate(MINUS)
+
+
+def test_a_regression_s_loss() -> None:
+    errors = [round(2**16 * (y - target)) for y, target in ((1.5, 1.0), (-0.25, 0.0))]
+    squares = sum(error**2 for error in errors)
+    loss = round_shift(squares, 16) // len(errors)
+    assert f"d = {say(errors[0])} and {say(errors[1])} (2 · 0.5 and 2 · −0.25 in Q15)" in ONE_LINE
+    assert (squares, len(errors) * 2**16) == (2**30 + 2**28, 2**17)
+    assert f"the loss {squares} / 2^17 = {loss}, that is {loss / 2**16} = (0.25 + 0.0625) / 2" in ONE_LINE
+
+
+def test_the_mean_in_the_step_size() -> None:
+    """The same rate for each entry as the mean gradient would take, to the precision of the scales."""
+    rate, clip = Scale.from_float(0.16, "learning rate"), Scale.from_float(2.0, "clip")
+    n = scales.ceil(50, 0)
+    assert float(scales.multiply(clip, n)) == 100
+    clipped = scales.divide(scales.multiply(rate, clip), scales.ceil(300, 0))
+    assert float(clipped) == pytest.approx(0.16 * 2 / 300, rel=1e-4) == pytest.approx(0.16 / 50 * 2 / 6, rel=1e-4)
+    assert float(scales.divide(rate, n)) == pytest.approx(0.16 / 50, rel=1e-4)
+    one = scales.ceil(1, 0)
+    assert scales.divide(rate, one) == rate and scales.multiply(clip, one) == clip
+    told = (
+        "N C = 100 < B, so η = 0.16 · 2 / 300",
+        "With B = 80, η = 0.16 / 50",
+        "of bound 6, clipped to 2, or of bound 1.6",
+    )
+    for words in told:
+        assert words in ONE_LINE
 
 
 def addend(r: int, k: int) -> int:
