@@ -19,6 +19,7 @@ from cffi import FFI
 from numpy.typing import NDArray
 
 import deltatrain_core.network
+from deltatrain.exemplars import Exemplars, encode, store
 from deltatrain.features import FeatureConfig
 from deltatrain.fixed import FixedNetwork, SampleResult
 from deltatrain.model import N_ACCUMULATORS, N_GATES
@@ -173,6 +174,21 @@ def assert_same(expected: NDArray[Any], words: NDArray[Any], name: str) -> None:
             f"{name}{list(first)}: integer reference {expected[first]}, C core {words[first]} "
             f"({len(unequal)} of {expected.size} words differ)"
         )
+
+
+def random_exemplars(rng: Rng, model: QuantModel) -> Exemplars:
+    """A few recordings as a model keeps them, events of any threshold."""
+    kept = []
+    for number in range(int(rng.integers(1, 5))):
+        x = random_frames(rng, int(rng.integers(1, model.max_steps + 1)), model.n_in)
+        kept.append((encode(x, int(rng.integers(0, 4000))), len(x), int(rng.integers(model.n_outputs)), str(number)))
+    return store(model.n_in, kept)
+
+
+def replay_step(oracle: FixedNetwork, core: CoreNetwork, model: QuantModel) -> int:
+    """Train both on a stored exemplar; how many words were compared."""
+    assert oracle.replay_next() == core.replay_next()
+    return 1 + assert_same_words(oracle, core, model, oracle.replay(), core.replay())
 
 
 def random_step(
@@ -430,10 +446,15 @@ def run(n_steps: int, seed: int, large: bool = False) -> int:
                 cells=random_cells(rng),
                 readout=str(rng.choice(READOUTS)),
             )
+            if not large and rng.random() < 0.4:
+                model = replace(model, replay=random_exemplars(rng, model))
             oracle, core = FixedNetwork(model), CoreNetwork(model)
             settings = random_settings(rng, model)
             for network in (oracle, core):
                 settings.apply(network)
+        if not large and model.replay is not None and rng.random() < 0.4:
+            words += replay_step(oracle, core, model)
+            continue
         words += random_step(rng, oracle, core, model, int(rng.integers(least_frames, model.max_steps + 1)))
     return words
 

@@ -17,7 +17,7 @@ from deltatrain.quant_model import QuantModel
 from deltatrain.targets import Board
 from deltatrain_codegen.elf import measure
 from deltatrain_codegen.generate import SOURCE, generate
-from deltatrain_codegen.memory import check_fits
+from deltatrain_codegen.memory import check_fits, flash_refusal
 from deltatrain_codegen.plan import arena_plan
 
 ELF = "firmware.elf"
@@ -90,10 +90,7 @@ def export(model: QuantModel, board: Board, out_dir: Path, progress: Progress | 
     size = measure(elf)
     if size.flash_bytes > board.flash_bytes:
         elf.unlink()
-        raise BuildError(
-            f"the firmware needs {size.flash_bytes:,} bytes of flash, {board.name} has {board.flash_bytes:,}: "
-            "the weights as first trained lie there; choose fewer hidden units or another board"
-        )
+        raise BuildError(flash_refusal(size.flash_bytes, model, board))
     plan = arena_plan(model)
     # The linker rounds the arena up to the alignment of what follows it.
     ram = plan.by_purpose() | {name: size.ram[name] for name in ("stack", "link", "other")}

@@ -28,6 +28,12 @@ def _character(byte: int) -> str:
     return chr(byte) if 0x20 <= byte < 0x7F else f"\\{byte:03o}"
 
 
+def comment(text: str) -> str:
+    """Text for within a comment, in plain ASCII, without what would begin or end one."""
+    plain = "".join(character if " " <= character <= "~" else "?" for character in text)
+    return plain.replace("*/", "*?").replace("/*", "?*")
+
+
 def comma_lines(values: Iterable[str], width: int = LINE_WIDTH - INDENT) -> list[str]:
     """Lines of at most `width` characters, each value followed by a comma."""
     return textwrap.wrap(

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from numpy.typing import NDArray
 
 import deltatrain
+from deltatrain.exemplars import Exemplars
 from deltatrain.quant_model import QuantLayer, QuantModel
 from deltatrain.scale import Scale
 from deltatrain_codegen import c_text
@@ -73,6 +74,8 @@ def generate(model: QuantModel) -> dict[str, str]:
         "arena_bytes": arena_bytes(model),
         "class_names": [c_text.string(name) for name in model.class_names],
         "arrays": _arrays(model),
+        "replay_arrays": [] if model.replay is None else _replay_arrays(model.replay),
+        "replay": model.replay,
         "layers": [_layer(layer) for layer in model.layers],
         "readout_frac_bits": model.readout_frac_bits,
         "learning_rate": _scale(model.learning_rate),
@@ -192,6 +195,46 @@ def _readout_arrays(model: QuantModel) -> list[CArray]:
             count=f"{n_outputs}",
             size=f"4 * {n_outputs}",
             lines=c_text.comma_lines(c_text.integer(value) for value in model.readout_bias.tolist()),
+        ),
+    ]
+
+
+def _replay_arrays(store: Exemplars) -> list[CArray]:
+    """Stored exemplars, as `drnn_replay_t` describes them."""
+    ends = [*store.starts[1:].tolist(), store.events.size]
+    lines: list[str] = []
+    for name, start, end in zip(store.names, store.starts.tolist(), ends, strict=True):
+        # A name comes from a file's name: it must not end the comment.
+        lines.append(f"/* {c_text.comment(name)} */")
+        lines += c_text.comma_lines(str(byte) for byte in store.events[start:end].tolist())
+    columns: list[tuple[str, str, int, str, NDArray[Any]]] = [
+        ("dt_replay_start", "uint32_t", 4, "Where each exemplar begins in dt_replay_events.", store.starts),
+        ("dt_replay_steps", "uint16_t", 2, "Frames of each exemplar.", store.n_steps),
+        ("dt_replay_label", "uint8_t", 1, "Class of each exemplar.", store.labels),
+    ]
+    count = len(store)
+    return [
+        CArray(
+            name="dt_replay_events",
+            c_type="uint8_t",
+            comment=[
+                "Exemplars for drnn_replay, frame after frame: the mask of inputs that changed, then their values,",
+                f"int8, in units of 2^{lib.DRNN_REPLAY_SHIFT} of the input format.",
+            ],
+            count=str(store.events.size),
+            size=str(store.events.size),
+            lines=lines,
+        ),
+        *(
+            CArray(
+                name=name,
+                c_type=c_type,
+                comment=[comment],
+                count=str(count),
+                size=f"{item} * {count}",
+                lines=c_text.comma_lines(str(value) for value in values.tolist()),
+            )
+            for name, c_type, item, comment, values in columns
         ),
     ]
 

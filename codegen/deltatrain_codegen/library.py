@@ -49,6 +49,7 @@ def export_library(model: QuantModel, out_dir: Path) -> LibraryResult:
     texts = generate(model) | {
         "main.c": template("main.c.j2").render(
             readout=model.readout,
+            replay=model.replay,
             n_frames=min(_EXAMPLE_FRAMES, model.max_steps),
             n_epochs=_EXAMPLE_EPOCHS,
             one=min(1 << model.layers[0].x_frac_bits, lib.DRNN_V_MAX),
@@ -64,6 +65,7 @@ def export_library(model: QuantModel, out_dir: Path) -> LibraryResult:
             x_one=1 << model.layers[0].x_frac_bits,
             v_max=lib.DRNN_V_MAX,
             readout=model.readout,
+            replay=model.replay,
             class_names=model.class_names,
             features=model.features.to_dict(),
         ),

@@ -14,7 +14,7 @@ from deltatrain_codegen.plan import arena_plan
 
 # What the firmware takes beside arena, stack and the link's two payloads, bytes: the rest of the link with the server's
 # state, and all else. No smaller than what a build then measures, as tests check.
-LINK_STATE_BYTES = 640
+LINK_STATE_BYTES = 704
 OTHER_BYTES = 128
 
 # What may be made smaller, by the names of `resized`, and in words.
@@ -53,7 +53,7 @@ def ram_needed(model: QuantModel, board: Board) -> dict[str, int]:
 
 
 def check_fits(model: QuantModel, board: Board) -> dict[str, int]:
-    """Return `ram_needed`, or refuse a model that needs more than a board has.
+    """Return `ram_needed`, or refuse a model that needs more RAM, or for its constants more flash, than a board has.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def check_fits(model: QuantModel, board: Board) -> dict[str, int]:
     Raises
     ------
     BuildError
-        If it does not fit; the message holds the need by purpose and up to three changes that would make it
+        If it does not fit; of RAM the message holds the need by purpose and up to three changes that would make it
         fit, the least first, each computed with the same planner.
     ModelError
         If the C core does not support the model.
@@ -71,6 +71,8 @@ def check_fits(model: QuantModel, board: Board) -> dict[str, int]:
     needed = ram_needed(model, board)
     total, ram_bytes = sum(needed.values()), board.ram_bytes
     if total <= ram_bytes:
+        if (least := sum(constants(model).values())) > board.flash_bytes:
+            raise BuildError(flash_refusal(least, model, board))
         return needed
     purposes = ", ".join(f"{name} {size:,}" for name, size in needed.items())
     ways = ways_out(model, board)
@@ -82,6 +84,23 @@ def check_fits(model: QuantModel, board: Board) -> dict[str, int]:
     raise BuildError(
         f"the model needs {total:,} bytes of RAM, {board.name} has {ram_bytes:,}: "
         f"{total - ram_bytes:,} too many ({purposes}). {advice}."
+    )
+
+
+def constants(model: QuantModel) -> dict[str, int]:
+    """Bytes of flash by purpose, the code aside."""
+    return {"weights": sum(tensor.nbytes for tensor in model.tensors().values()), "exemplars": model.replay_bytes}
+
+
+def flash_refusal(needed: int, model: QuantModel, board: Board) -> str:
+    """Why a model does not fit a board's flash, and what would make it fit."""
+    purposes = " and ".join(f"{size:,} for the {name}" for name, size in constants(model).items() if size)
+    advice = "choose fewer hidden units or another board"
+    if model.replay is not None:
+        advice = f"give `quantize` fewer bytes for exemplars by --replay, {advice}"
+    return (
+        f"the firmware needs {needed:,} bytes of flash, {board.name} has {board.flash_bytes:,}: "
+        f"{purposes} lie there; {advice}"
     )
 
 

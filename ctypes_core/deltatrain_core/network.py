@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from deltatrain_core._core import ffi, lib
 
 if TYPE_CHECKING:
+    from deltatrain.exemplars import Exemplars
     from deltatrain.quant_model import QuantModel
     from deltatrain.scale import Scale
 
@@ -136,7 +137,19 @@ class _CModel:
         n_weights = model.n_outputs * model.layers[-1].n_hidden
         self.pointer.readout_weight = self._array("int16", model.readout_weight, n_weights)
         self.pointer.readout_bias = self._array("int32", model.readout_bias, model.n_outputs)
+        self.pointer.replay = ffi.NULL if model.replay is None else self._replay(model.replay)
         self.pointer.hash = model.hash()
+
+    def _replay(self, store: Exemplars) -> Any:
+        count = len(store.labels)
+        replay = ffi.new("drnn_replay_t *")
+        replay.n_exemplars, replay.n_bytes = count, store.events.size
+        replay.events = self._array("uint8", store.events, store.events.size)
+        replay.start = self._array("uint32", store.starts, count)
+        replay.n_steps = self._array("uint16", store.n_steps, count)
+        replay.label = self._array("uint8", store.labels, count)
+        self._kept.append(replay)
+        return replay
 
     def _array(self, dtype: str, values: NDArray[Any], count: int) -> Any:
         if values.dtype != dtype or values.size != count:
@@ -270,6 +283,15 @@ class CoreNetwork:
         """One step of SGD on the targets that the frames were given."""
         _check("drnn_learn", lib.drnn_learn(self._net, self._result))
         return self._step_result()
+
+    def replay(self) -> StepResult:
+        """One step of SGD on the stored exemplar whose turn it is; see `replay_next`."""
+        _check("drnn_replay", lib.drnn_replay(self._net, self._result))
+        return self._step_result()
+
+    def replay_next(self) -> int:
+        """Number of the exemplar that `replay` would take now."""
+        return _check("drnn_replay_next", lib.drnn_replay_next(self._net))
 
     def tensor(self, name: str) -> NDArray[Any]:
         """A copy of a tensor, flat; names as in TENSOR_IDS."""

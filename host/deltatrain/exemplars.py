@@ -1,27 +1,27 @@
 """Stored exemplars: recordings of old speakers in a few bytes each, as the device keeps them in flash.
 
 A delta network reads a change of its inputs only where it reaches the threshold, so only that is kept: for each frame
-a mask of the inputs that changed, and their new values in 8 bits. What is decoded gives
-the same events again. NUMERICS.md, "Replay".
+a mask of the inputs that changed, and their new values in 8 bits. What is decoded gives the same events again.
+NUMERICS.md, "Replay".
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from deltatrain.fixed.rounding import mix
 
 Int16 = NDArray[np.int16]
 
 VALUE_SHIFT = 7  # inputs have 14 bits beside the sign, stored values 7
 VALUE_MAX = 2**7 - 1
 ENTRY_BYTES = 4 + 2 + 1  # of an exemplar beside its events: where they start, frames, class
+TARGET_ONE = 2**16
 MAX_EXEMPLARS = 2**16 - 1
-DRAW = 0xFFFFFFFF  # in the random function, in the place of a tensor's number
+_DTYPES = {"events": np.uint8, "starts": np.uint32, "n_steps": np.uint16, "labels": np.uint8}
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,48 @@ class Exemplars:
         """Flash that the store takes."""
         return int(self.events.size) + ENTRY_BYTES * len(self)
 
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """By their names in a model's file."""
+        return {f"replay.{name}": getattr(self, name) for name in _DTYPES}
+
+    @staticmethod
+    def of(n_in: int, tensors: Mapping[str, NDArray[Any]], names: Sequence[str]) -> Exemplars:
+        """The store that `tensors` gave; KeyError where one is missing."""
+        return Exemplars(n_in=n_in, names=tuple(names), **{name: tensors[f"replay.{name}"] for name in _DTYPES})
+
+    def fault(self, max_steps: int, n_outputs: int) -> str | None:
+        """What about the store cannot be used by a model of these sizes; None when all can."""
+        for name, dtype in _DTYPES.items():
+            tensor = getattr(self, name)
+            if tensor.dtype != dtype or tensor.ndim != 1:
+                return f"{name} are {tensor.dtype}{list(tensor.shape)}"
+        if not 1 <= len(self) <= MAX_EXEMPLARS or {len(self.starts), len(self.n_steps), len(self.names)} != {len(self)}:
+            return (
+                f"{len(self)} labels, {len(self.starts)} starts, {len(self.n_steps)} lengths, {len(self.names)} names"
+            )
+        if self.n_steps.min() < 1 or self.n_steps.max() > max_steps:
+            return f"lengths of {self.n_steps.min()} to {self.n_steps.max()} frames"
+        if self.labels.max() >= n_outputs:
+            return f"class {self.labels.max()}"
+        for number, start in enumerate(self.starts):
+            events = self.events[int(start) :]
+            used = _size(events, int(self.n_steps[number]), self.n_in)
+            if used is None or used > len(events):
+                return f"exemplar {number} does not end in its events"
+        return None
+
     def frames(self, number: int) -> Int16:
         """(T, n_in) int16 in the model's input format."""
         return decode(self.events[int(self.starts[number]) :], int(self.n_steps[number]), self.n_in)
+
+    def targets(self, number: int, readout: str, n_outputs: int) -> NDArray[np.int32] | None:
+        """What its frames are trained on: the class (T,), or one at its output (T, n_outputs) Q16; None for `last`."""
+        n_steps, label = int(self.n_steps[number]), int(self.labels[number])
+        if readout == "frames":
+            return np.full(n_steps, label, np.int32)
+        if readout == "regression":
+            return np.repeat(TARGET_ONE * np.eye(n_outputs, dtype=np.int32)[label : label + 1], n_steps, axis=0)
+        return None
 
 
 def coarse(frames: Int16) -> NDArray[np.int64]:
@@ -104,6 +143,20 @@ def decode(events: NDArray[np.uint8], n_steps: int, n_in: int) -> Int16:
     return frames
 
 
+def _size(events: NDArray[np.uint8], n_steps: int, n_in: int) -> int | None:
+    """Bytes of an exemplar that begins here; None where a mask is cut off, or has bits or values that no input has."""
+    mask_bytes, at = (n_in + 7) // 8, 0
+    for _ in range(n_steps):
+        mask = events[at : at + mask_bytes]
+        bits = np.unpackbits(mask, bitorder="little")
+        n_active = int(bits.sum())
+        values = events[at + mask_bytes : at + mask_bytes + n_active].view(np.int8)
+        if len(mask) < mask_bytes or bits[n_in:].any() or (values < -VALUE_MAX).any():
+            return None
+        at += mask_bytes + n_active
+    return at
+
+
 def store(n_in: int, encoded: Sequence[tuple[bytes, int, int, str]]) -> Exemplars:
     """Exemplars from their events, frames, classes and names."""
     events, n_steps, labels, names = zip(*encoded, strict=True) if encoded else ((), (), (), ())
@@ -116,11 +169,3 @@ def store(n_in: int, encoded: Sequence[tuple[bytes, int, int, str]]) -> Exemplar
         labels=np.array(labels, np.uint8),
         names=names,
     )
-
-
-def draw(seed: int, step: int, count: int) -> int:
-    """Which of `count` exemplars a training step replays: a function of the seed and the step's number alone."""
-    key = np.zeros(1, np.uint32)
-    for part in (seed, step, DRAW):
-        key = mix(key + np.uint32(part))
-    return int(mix(key)[0]) * count >> 32

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from deltatrain import model_file
 from deltatrain.errors import InputError, ModelError
+from deltatrain.exemplars import Exemplars
 from deltatrain.features import FeatureConfig
 from deltatrain.model import N_ACCUMULATORS, N_GATES
 from deltatrain.readouts import NOT_SCALED, TargetScale
@@ -96,6 +97,7 @@ class QuantModel:
     target_scale : units of the outputs, of a regression on values of the user's own.
     class_names : names of the outputs: classes, or the values of a regression.
     learning_rate, clip : defaults of training, which the user may override at run time.
+    replay : recordings of old speakers, kept so that they can be trained again; or None.
     """
 
     layers: tuple[QuantLayer, ...]
@@ -110,6 +112,7 @@ class QuantModel:
     provenance: dict[str, Any] = field(default_factory=dict)
     readout: str = "last"
     target_scale: TargetScale = NOT_SCALED
+    replay: Exemplars | None = None
 
     @property
     def n_in(self) -> int:
@@ -118,6 +121,11 @@ class QuantModel:
     @property
     def n_outputs(self) -> int:
         return int(self.readout_weight.shape[0])
+
+    @property
+    def replay_bytes(self) -> int:
+        """Flash that the exemplars take."""
+        return 0 if self.replay is None else self.replay.n_bytes
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """The trained tensors by their names in the file."""
@@ -132,9 +140,13 @@ class QuantModel:
     def hash(self) -> bytes:
         """SHA-256 of all that the device computes with: description and tensors, not the provenance."""
         digest = hashlib.sha256(json.dumps(self._arithmetic(), sort_keys=True).encode())
-        for name, tensor in sorted(self.tensors().items()):
+        for name, tensor in sorted((self.tensors() | self._stored()).items()):
             digest.update(name.encode() + b"\0" + tensor.astype(tensor.dtype.newbyteorder("<")).tobytes())
         return digest.digest()
+
+    def _stored(self) -> dict[str, NDArray[Any]]:
+        """Tensors that are kept beside the trained ones."""
+        return {} if self.replay is None else self.replay.tensors()
 
     def with_tensors(self, tensors: dict[str, NDArray[Any]]) -> QuantModel:
         """The same model with other trained values, e.g. those read back from a device."""
@@ -157,8 +169,9 @@ class QuantModel:
             "features": self.features.to_dict(),
             "target_scale": self.target_scale.to_dict(),
             "provenance": self.provenance,
+            **({} if self.replay is None else {"replay_names": list(self.replay.names)}),
         }
-        model_file.write(path, model_file.QUANTISED, description, self.tensors())
+        model_file.write(path, model_file.QUANTISED, description, self.tensors() | self._stored())
 
     @staticmethod
     def load(path: Path) -> QuantModel:
@@ -203,8 +216,10 @@ def _from_description(description: dict[str, Any], tensors: dict[str, NDArray[An
         QuantLayer(**layer, weight=tensors[f"layer{i}.weight"], bias=tensors[f"layer{i}.bias"])
         for i, layer in enumerate(description["layers"])
     )
+    names = description.get("replay_names")
     return QuantModel(
         layers=layers,
+        replay=None if names is None else Exemplars.of(layers[0].n_in, tensors, names),
         readout_frac_bits=int(description["readout_frac_bits"]),
         readout_weight=tensors["readout.weight"],
         readout_bias=tensors["readout.bias"],
@@ -238,3 +253,5 @@ def _check(model: QuantModel, path: Path) -> None:
                 f"{path}: tensor {name} is {tensor.dtype}{list(tensor.shape)}, "
                 f"the description asks for {np.dtype(dtype)}{list(shape)}"
             )
+    if model.replay is not None and (fault := model.replay.fault(model.max_steps, n_outputs)):
+        raise ModelError(f"{path}: the exemplars for replay do not fit the model ({fault}); quantise it anew")

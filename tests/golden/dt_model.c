@@ -5,7 +5,7 @@
  */
 #include "dt_model.h"
 
-_Static_assert(DRNN_ABI_VERSION == 3, "generated for another version of the C core");
+_Static_assert(DRNN_ABI_VERSION == 4, "generated for another version of the C core");
 _Static_assert(DT_N_IN <= DRNN_MAX_WIDTH && DT_N_HIDDEN <= DRNN_MAX_WIDTH, "layer too wide for the C core");
 _Static_assert(DT_N_OUTPUTS <= DRNN_MAX_OUTPUTS, "too many outputs for the C core");
 _Static_assert(DT_MAX_STEPS <= DRNN_MAX_STEPS, "samples too long for the C core");
@@ -89,7 +89,7 @@ static const drnn_layer_t dt_layers[1] = {
 };
 
 const drnn_model_t dt_model = {
-    .abi_version = 3,
+    .abi_version = 4,
     .n_layers = 1,
     .n_outputs = DT_N_OUTPUTS,
     .max_steps = DT_MAX_STEPS,
@@ -100,6 +100,7 @@ const drnn_model_t dt_model = {
     .layers = dt_layers,
     .readout_weight = dt_readout_weight,
     .readout_bias = dt_readout_bias,
+    .replay = NULL,
     .hash = {
         0x12, 0xf2, 0x53, 0x1c, 0x55, 0x0c, 0x35, 0xd9, 0x36, 0x8c, 0x97, 0xe2, 0x11, 0x8e, 0x63, 0x00,
         0xe2, 0xc0, 0x41, 0x3c, 0x54, 0x2b, 0xca, 0x3f, 0x2e, 0x47, 0x1e, 0x42, 0x43, 0x47, 0x66, 0x1e,

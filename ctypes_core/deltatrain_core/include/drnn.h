@@ -14,6 +14,8 @@
  * With a target at every frame, drnn_target_class or drnn_target_values follows each drnn_push, and drnn_learn ends
  * the sample.
  *
+ * Where the model keeps exemplars of what it must not forget, drnn_replay trains one between two samples.
+ *
  * Functions return 0 or a positive count on success and one of `DRNN_ERR_*` (negative) on failure; a failed call
  * changes nothing but what its comment names.
  *

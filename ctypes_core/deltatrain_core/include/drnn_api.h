@@ -66,6 +66,19 @@ int drnn_learn(drnn_t *net, drnn_result_t *result);
 int drnn_train(drnn_t *net, uint16_t label, drnn_result_t *result);
 
 /*
+ * Which exemplar drnn_replay would take now: a function of seed and step number alone, each as likely as any other.
+ * Error: DRNN_ERR_REPLAY.
+ */
+int drnn_replay_next(const drnn_t *net);
+
+/*
+ * Begin a sample, push the frames of the exemplar drnn_replay_next with its class as their target, and end it by one
+ * step of SGD: what drnn_begin, drnn_push and drnn_train or drnn_learn do. Drops an unfinished sample. Returns the
+ * exemplar's number. Error (nothing changed): DRNN_ERR_REPLAY.
+ */
+int drnn_replay(drnn_t *net, drnn_result_t *result);
+
+/*
  * Find a tensor in the arena. Any value may be written where `writable` is set, but between samples only: M holds the
  * products of the weights so far, and no longer equals b + W.v_hat when they change. Error: DRNN_ERR_TENSOR.
  */

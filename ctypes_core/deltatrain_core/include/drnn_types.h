@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DRNN_ABI_VERSION 3
+#define DRNN_ABI_VERSION 4
 
 /* Q-formats that no model may change; the others are chosen by `deltatrain quantize` and stand in the layer. */
 #define DRNN_H_FRAC_BITS 14       /* hidden state and gates, range [-1, 1] */
@@ -22,6 +22,7 @@
 #define DRNN_MAX_WIDTH 1024       /* of inputs and of hidden units */
 #define DRNN_MAX_OUTPUTS 256      /* classes, or values of a regression */
 #define DRNN_TARGET_MAX 1073741824 /* largest |target| of a regression: 16384 */
+#define DRNN_REPLAY_SHIFT 7       /* a value of a stored exemplar is an input / 2^7, rounded, in int8 */
 #define DRNN_HASH_BYTES 32
 
 enum drnn_cell {
@@ -48,7 +49,8 @@ enum drnn_error {
     DRNN_ERR_EMPTY = -6,       /* no frame was pushed, or none of them was given a target */
     DRNN_ERR_STATE = -7,       /* the call does not fit the state, e.g. a frame without drnn_begin */
     DRNN_ERR_TENSOR = -8,      /* no such tensor, or outside its elements, or not writable */
-    DRNN_ERR_READOUT = -9      /* the call does not fit the model's readout, e.g. a label for a regression */
+    DRNN_ERR_READOUT = -9,     /* the call does not fit the model's readout, e.g. a label for a regression */
+    DRNN_ERR_REPLAY = -10      /* the model keeps no exemplars */
 };
 
 /* A positive real number m * 2^e with 32768 <= m <= 65535, or zero: m = e = 0. Learning rate, clip and step size. */
@@ -79,6 +81,20 @@ typedef struct {
     const int32_t *bias;       /* [A * n_hidden], one per accumulator */
 } drnn_layer_t;
 
+/*
+ * Exemplars of what a model must not forget, in flash: recordings as the first layer's events. A frame is
+ * (n_in + 7) / 8 bytes of mask, input j in bit j % 8 of byte j / 8, then an int8 for each input whose bit is set,
+ * ascending: its new value / 2^DRNN_REPLAY_SHIFT, -127 at least. Inputs without a bit stay as they were, at first 0.
+ */
+typedef struct {
+    uint16_t n_exemplars;      /* 1 or more */
+    uint32_t n_bytes;          /* of events */
+    const uint8_t *events;     /* [n_bytes] */
+    const uint32_t *start;     /* [n_exemplars]: where each begins in events */
+    const uint16_t *n_steps;   /* [n_exemplars]: its frames */
+    const uint8_t *label;      /* [n_exemplars]: its class; of a regression the output that is to be 1, others 0 */
+} drnn_replay_t;
+
 typedef struct {
     uint32_t abi_version;      /* DRNN_ABI_VERSION at generation */
     uint16_t n_layers;         /* 1 .. DRNN_MAX_LAYERS */
@@ -91,6 +107,7 @@ typedef struct {
     const drnn_layer_t *layers;     /* [n_layers], from the input upwards */
     const int16_t *readout_weight;  /* [n_outputs][n_hidden of the last layer] */
     const int32_t *readout_bias;    /* [n_outputs] */
+    const drnn_replay_t *replay;    /* exemplars, or NULL */
     uint8_t hash[DRNN_HASH_BYTES];  /* SHA-256 of the quantised model */
 } drnn_model_t;
 
@@ -186,6 +203,8 @@ typedef struct {
     uint32_t columns;       /* uint16 [widest n_in + n_hidden]: active columns of one step */
     uint32_t column_steps;  /* uint16 [T]: steps at which one column was active */
     uint32_t column_deltas; /* int16 [T]: its Delta there */
+    uint32_t replay_frame;  /* int16 [n_in], where there are exemplars: the frame being decoded */
+    uint32_t replay_target; /* int32 [n_outputs], where there are and the readout is DRNN_REGRESSION */
     uint32_t total;
 } drnn_plan_t;
 

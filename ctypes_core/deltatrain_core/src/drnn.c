@@ -48,7 +48,7 @@ int drnn_init(drnn_t *net, const drnn_model_t *model, void *arena, size_t arena_
         config.theta_x[l] = model->layers[l].theta_x;
         config.theta_h[l] = model->layers[l].theta_h;
     }
-    if (!config_is_valid(&config)) {
+    if (!config_is_valid(&config) || !drnn_replay_is_valid(model)) {
         return DRNN_ERR_MODEL;
     }
     memset(net, 0, sizeof *net);
@@ -228,6 +228,8 @@ const char *drnn_error_text(int error)
         return "there is no such tensor, or the elements lie outside it, or it is read-only";
     case DRNN_ERR_READOUT:
         return "the call does not fit the model's readout";
+    case DRNN_ERR_REPLAY:
+        return "the model keeps no exemplars";
     default:
         return "unknown error";
     }

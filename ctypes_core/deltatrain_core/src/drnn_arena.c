@@ -108,6 +108,9 @@ int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
     plan->columns = place(plan, widest, sizeof(uint16_t));
     plan->column_steps = place(plan, model->max_steps, sizeof(uint16_t));
     plan->column_deltas = place(plan, model->max_steps, sizeof(int16_t));
+    plan->replay_frame = place(plan, model->replay == NULL ? 0 : model->layers[0].n_in, sizeof(int16_t));
+    plan->replay_target = place(plan, model->replay == NULL || model->readout != DRNN_REGRESSION ? 0 : n_outputs,
+                                sizeof(int32_t));
     return DRNN_OK;
 }
 

@@ -83,6 +83,8 @@ DRNN_REGION(int64_t, d_readout)
 DRNN_REGION(uint16_t, columns)
 DRNN_REGION(uint16_t, column_steps)
 DRNN_REGION(int16_t, column_deltas)
+DRNN_REGION(int16_t, replay_frame)
+DRNN_REGION(int32_t, replay_target)
 
 #define DRNN_LAYER_REGION(type, name) \
     static inline type *drnn_##name(const drnn_t *net, uint32_t l) \
@@ -167,6 +169,9 @@ static inline uint32_t drnn_n_errors(const drnn_t *net)
  * beta_q30 is the regulariser's factor.
  */
 void drnn_backward(drnn_t *net, int64_t beta_q30);
+
+/* drnn_replay.c: whether the exemplars fit the model, so that drnn_replay need not ask again. */
+int drnn_replay_is_valid(const drnn_model_t *model);
 
 /* drnn_update.c: bound, clip, and one SGD step on every parameter. */
 void drnn_update(drnn_t *net);

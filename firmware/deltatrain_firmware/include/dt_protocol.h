@@ -38,7 +38,8 @@ enum dt_command {
     DT_CMD_FRAMES = 0x14,
     DT_CMD_TRAIN = 0x15,
     DT_CMD_INFER = 0x16,
-    DT_CMD_LEARN = 0x17
+    DT_CMD_LEARN = 0x17,
+    DT_CMD_REPLAY = 0x18
 };
 
 /* Commands from this number on have an effect: their sequence number counts, and the last reply is kept. */
@@ -162,7 +163,7 @@ typedef struct {
     uint16_t reserved;                /* 0 */
 } dt_train_t;
 
-/* Answer to DT_CMD_TRAIN, DT_CMD_LEARN and DT_CMD_INFER; then n_outputs int32, Q(DRNN_LOGIT_FRAC_BITS): the outputs. */
+/* Answer to DT_CMD_TRAIN, DT_CMD_LEARN, DT_CMD_REPLAY and DT_CMD_INFER; then n_outputs int32, Q(DRNN_LOGIT_FRAC_BITS): the outputs. */
 typedef struct {
     uint64_t ticks_forward;           /* spent on the sample's frames: drnn_begin, drnn_push, drnn_target_... */
     uint64_t ticks_call;              /* spent in drnn_train, drnn_learn or drnn_infer */

@@ -428,6 +428,26 @@ static int32_t learn(dt_server_t *server, const uint8_t *payload, uint32_t n, ui
     return end_sample(server, NULL, out);
 }
 
+static int32_t replay(dt_server_t *server, const uint8_t *payload, uint32_t n, uint8_t *out)
+{
+    (void)payload;
+    (void)n;
+    drnn_result_t result;
+    memset(&result, 0, sizeof result);
+    const uint64_t start = server->platform->ticks();
+    const int error = drnn_replay(&server->net, &result);
+    const uint64_t spent = server->platform->ticks() - start;
+    if (error < 0) {
+        return error;
+    }
+    server->sample_open = 0;
+    server->ticks_forward = 0; /* the frames came from flash, and are part of the call */
+    server->totals.frames += result.n_steps;
+    server->totals.ticks_train += spent;
+    add_to_totals(&server->totals, &result);
+    return put_outcome(server, &result, spent, out);
+}
+
 static int32_t infer(dt_server_t *server, const uint8_t *payload, uint32_t n, uint8_t *out)
 {
     (void)payload;
@@ -477,6 +497,7 @@ static const entry_t entries[] = {
     {DT_CMD_TRAIN, sizeof(dt_train_t), sizeof(dt_train_t), train},
     {DT_CMD_INFER, 0, 0, infer},
     {DT_CMD_LEARN, 0, 0, learn},
+    {DT_CMD_REPLAY, 0, 0, replay},
 };
 
 static const entry_t *find(uint8_t command)

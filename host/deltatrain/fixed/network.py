@@ -8,12 +8,15 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from deltatrain.errors import InputError
+from deltatrain.exemplars import Exemplars
 from deltatrain.fixed import scales
 from deltatrain.fixed.arithmetic import Int64
 from deltatrain.fixed.cells import add
 from deltatrain.fixed.layer import GRAD_GUARD_BITS, FixedLayer
 from deltatrain.fixed.readout import FixedReadout, targets_of
 from deltatrain.fixed.result import SampleResult
+from deltatrain.fixed.rounding import draw
 from deltatrain.fixed.update import Stepper
 from deltatrain.quant_model import QuantModel
 from deltatrain.scale import Scale
@@ -140,6 +143,24 @@ class FixedNetwork:
         self._update()
         self._step = (self._step + 1) % 2**32
         return result
+
+    def replay_next(self) -> int:
+        """Number of the stored exemplar that `replay` would take now."""
+        return draw(self._seed, self._step, len(self._exemplars))
+
+    def replay(self) -> SampleResult:
+        """One step of SGD on the stored exemplar whose turn it is."""
+        number = self.replay_next()
+        targets = self._exemplars.targets(number, self._model.readout, self._model.n_outputs)
+        self.begin()
+        self.push(self._exemplars.frames(number), want_hidden=False, targets=targets)
+        return self.train(int(self._exemplars.labels[number])) if targets is None else self.learn()
+
+    @property
+    def _exemplars(self) -> Exemplars:
+        if self._model.replay is None:
+            raise InputError("the model keeps no exemplars; give `quantize` bytes for them by --replay")
+        return self._model.replay
 
     def _backward(self, beta: int) -> None:
         """dM_t of every layer and step, time-major: what a layer's inputs get is used by the one below at once."""

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Uint32 = NDArray[np.uint32]
 
+DRAW = 0xFFFFFFFF  # in the random function, in the place of a tensor's number
+
 
 def mix(x: Uint32) -> Uint32:
     """A bijection of 32 bits with good avalanche (C. Wellons' lowbias32, public domain)."""
@@ -18,6 +20,14 @@ def mix(x: Uint32) -> Uint32:
     x = x ^ (x >> np.uint32(15))
     x = x * np.uint32(0x846CA68B)
     return x ^ (x >> np.uint32(16))
+
+
+def draw(seed: int, step: int, count: int) -> int:
+    """Which of `count` exemplars the step replays: each as likely as any other."""
+    key = np.zeros(1, np.uint32)
+    for part in (seed, step, DRAW):
+        key = mix(key + np.uint32(part))
+    return int(mix(key)[0]) * count >> 32
 
 
 def random_bits(seed: int, step: int, tensor: int, count: int) -> NDArray[np.int64]:

@@ -337,6 +337,10 @@ class Device:
         """End the sample by one training step on the targets that its frames were given."""
         return self._result(self._effect("DT_CMD_LEARN"))
 
+    def replay(self) -> DeviceResult:
+        """One training step on the stored exemplar whose turn it is; drops an unfinished sample."""
+        return self._result(self._effect("DT_CMD_REPLAY"))
+
     def infer(self) -> DeviceResult:
         """Outputs at the last frame, and the loss over the targets so far; the sample may go on."""
         return self._result(self._effect("DT_CMD_INFER"))
