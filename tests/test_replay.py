@@ -16,12 +16,12 @@ from deltatrain.errors import InputError
 from deltatrain.exemplars import ENTRY_BYTES, VALUE_MAX, VALUE_SHIFT, coarse, decode, encode
 from deltatrain.quant_model import QuantModel
 from deltatrain.quantize import quantize
-from deltatrain.replay import balanced_order, check_replay_rate, choose, due
-from deltatrain.replay_choice import Way, choices_without, pooled
+from deltatrain.replay import balanced_order, choose, due
+from deltatrain.replay_choice import Way, choices, choices_without, pooled
 from deltatrain.replay_choice import choose as choose_way
 from deltatrain.replay_study import FORMATS, ReplayStudy, run_study
 from deltatrain.shards import Row
-from deltatrain.training import Settings, samples_of
+from deltatrain.training import Settings, check_replay_rate, samples_of
 from deltatrain_core import CoreNetwork
 
 
@@ -49,6 +49,8 @@ def test_decoded_events_are_events_again(n_in: int, theta_x: int) -> None:
 
 def test_bytes_of_two_frames() -> None:
     """The worked example of NUMERICS.md."""
+    page = (Path(__file__).parent.parent / "NUMERICS.md").read_text(encoding="utf-8")
+    assert "are 05 08 fe and 02 05, and\ndecode to (1024, 0, −256) and (1024, 640, −256)" in page
     frames = np.array([[1000, 0, -300], [1020, 700, -300]], np.int16)
     assert encode(frames, 256).hex(" ") == "05 08 fe 02 05"
     np.testing.assert_array_equal(
@@ -139,8 +141,13 @@ def test_the_choice_takes_the_least_that_is_as_good() -> None:
         rows.append(row(small, speaker, 0.11, 0.03 + wobble))
         rows.append(row(large, speaker, 0.11, 0.0298))
     assert choose_way(rows) == small
-    assert choices_without(rows) == dict.fromkeys("abcdef", small)
+    assert choices(rows) == {1: small}
+    assert choices_without(rows) == {name: {1: small} for name in "abcdef"}
     assert [(cell.way, cell.meetings) for cell in pooled(rows)] == [(none, 6), (small, 6), (large, 6)]
+    assert choose_way([one for one in rows if one["format"] == "none"]) == none
+    # Where replay gains less than its error bar, none is taken.
+    assert choose_way([one | ({"known_error": 0.06} if one["format"] == "none" else {}) for one in rows]) == small
+    assert choose_way([one | ({"known_error": 0.02} if one["format"] == "none" else {}) for one in rows]) == none
     with pytest.raises(InputError, match="no rows with training"):
         choose_way([row(none, "a", 0.1, 0.1, passes=0)])
 

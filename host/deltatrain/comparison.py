@@ -1,7 +1,7 @@
 """The proof of equality: the same samples on a device and on host references, every word after every step.
 
-The words of a step are the hidden state of each frame, the logits, what the trainer reports (loss, counts,
-exponents), and after the update every weight and bias, read back whole.
+The words of a step are the hidden state of each frame (of a stored exemplar the last one's), the logits, what the
+trainer reports (loss, counts, exponents), and after the update every weight and bias, read back whole.
 """
 
 from __future__ import annotations
@@ -71,6 +71,11 @@ class Comparison:
     float_weight_error: float | None = None
     float_model: FloatModel | None = None
 
+    @property
+    def new_steps(self) -> tuple[Step, ...]:
+        """Those on new samples, not on exemplars."""
+        return tuple(step for step in self.steps if not step.sample.replayed)
+
 
 class _Tally:
     """Compares words and keeps the first difference."""
@@ -114,11 +119,11 @@ class FloatShadow:
         self._squares, self._count = 0.0, 0
 
     def step(self, sample: Sample, hidden: NDArray[np.int16]) -> None:
-        """Train on a sample, and compare the hidden states before the update."""
+        """Train on a sample, and compare the hidden states before the update: (T, H), or the last few of them."""
         x = sample.frames / self._x_one
         _, trace = self._network.forward(x)
-        self._squares += float(np.sum((trace.h - hidden / 2.0**H_FRAC_BITS) ** 2))
-        self._count += trace.h.size
+        self._squares += float(np.sum((trace.h[-len(hidden) :] - hidden / 2.0**H_FRAC_BITS) ** 2))
+        self._count += hidden.size
         self._trainer.step(x, self._target(sample))
 
     def _target(self, sample: Sample) -> int | NDArray[Any]:
@@ -174,12 +179,17 @@ def compare(
     shadow = FloatShadow(model, settings) if with_float else None
     tally = _Tally(list(engines))
     shapes = {name: tensor.shape for name, tensor in model.tensors().items()}
+    top_hidden = f"layer{len(model.layers) - 1}.hidden"
     steps: list[Step] = []
     running = Running()
 
     for number, sample in enumerate(samples):
         hidden, results = [], []
         for engine in engines.values():
+            if sample.replayed:  # its frames do not pass here, so only the last hidden state is known
+                results.append(engine.replay())
+                hidden.append(engine.tensor(top_hidden).reshape(1, -1))
+                continue
             engine.begin()
             hidden.append(engine.push(sample.frames, targets=sample.targets))
             results.append(sample.train(engine))

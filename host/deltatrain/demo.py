@@ -23,6 +23,7 @@ from deltatrain.pretrain import Epoch, FitConfig, fit
 from deltatrain.pretrain import evaluate as evaluate_float
 from deltatrain.quantize import quantize
 from deltatrain.rates import Rates
+from deltatrain.replay import rate_over, with_exemplars, with_replay
 from deltatrain.session import opened
 from deltatrain.story import Story
 from deltatrain.thresholds import Thresholds
@@ -55,6 +56,8 @@ class DemoConfig:
     learning_rate: float | None = None
     clip: float | None = None
     beta: float = 0.0
+    replay: int | None = None
+    replay_rate: float | None = None
     cell: str | None = None
     n_layers: int | None = None
     n_hidden: int | None = None
@@ -93,6 +96,7 @@ def run(config: DemoConfig, reporter: Reporter) -> Story:
     with part("quantising"):
         calibration = pretraining_items(data, float_model, CALIBRATION_ITEMS)
         model, formats = quantize(float_model, [data.features[i] for i in calibration])
+        model = with_exemplars(model, data, _replay_bytes(config), config.seed)
         settings = Settings.of(
             model,
             learning_rate=config.learning_rate,
@@ -101,10 +105,13 @@ def run(config: DemoConfig, reporter: Reporter) -> Story:
             theta_h=config.theta_h,
             seed=config.seed,
             beta=config.beta,
+            replay_rate=config.replay_rate,
         )
         model.save(config.out / "model.safetensors")
         known_items = pretraining_items(data, model, KNOWN_TEST_ITEMS)
         train, test, known = (samples_of(model, data, part) for part in (split.train, split.test, known_items))
+        kept = () if model.replay is None else model.replay.names
+        known_test = [sample for sample in known.items if sample.name not in kept]
 
     with opened(config.target, model, config.out, reporter.say) as session:
         device = session.device
@@ -113,18 +120,18 @@ def run(config: DemoConfig, reporter: Reporter) -> Story:
             before = evaluate(device, test.items, model.n_outputs, progress)
         host, oracle = CoreNetwork(model), FixedNetwork(model)
         settings.apply(host)
-        known_before = evaluate(host, known.items, model.n_outputs).error
+        known_before = evaluate(host, known_test, model.n_outputs).error
         with part("training and comparing"), reporter.bar("training on the device") as progress:
             comparison = compare(
                 {"device": device, "host C": host, "integer reference": oracle},
                 model,
-                train.items,
+                with_replay(model, train.items, settings),
                 settings,
                 progress=progress,
             )
         with part("evaluating"), reporter.bar(f"errors of {speaker} after") as progress:
             after = evaluate(device, test.items, model.n_outputs, progress)
-        known_after = evaluate(host, known.items, model.n_outputs).error
+        known_after = evaluate(host, known_test, model.n_outputs).error
         size = session.size()
     if comparison.float_model is None:
         raise InputError("the comparison ran without its float reference")
@@ -139,6 +146,7 @@ def run(config: DemoConfig, reporter: Reporter) -> Story:
         settings=settings,
         per_class=config.per_class,
         epochs=config.epochs,
+        replay_budget=config.replay,
         before=before,
         after=after,
         known_before=known_before,
@@ -163,6 +171,13 @@ def shipped_model() -> FloatModel:
     """The model that comes with the package, pre-trained on the known voices of `digits`."""
     with resources.as_file(resources.files("deltatrain") / "models" / SHIPPED_MODEL) as path:
         return FloatModel.load(path)
+
+
+def _replay_bytes(config: DemoConfig) -> int | None:
+    """What the user says; else the default (None) where replay is asked for, or pays: over several passes."""
+    if config.replay is not None:
+        return config.replay
+    return 0 if rate_over(config.epochs, config.replay_rate) == 0 else None
 
 
 def _float_model(config: DemoConfig, data: Dataset, speaker: str, reporter: Reporter) -> tuple[FloatModel, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,10 +13,44 @@ from numpy.typing import NDArray
 from deltatrain.datasets import Dataset
 from deltatrain.errors import InputError
 from deltatrain.exemplars import ENTRY_BYTES, MAX_EXEMPLARS, Exemplars, encode, store
+from deltatrain.fixed.rounding import draw
+from deltatrain.personal import pretraining_items
 from deltatrain.quant_model import QuantModel
-from deltatrain.training import samples_of
+from deltatrain.training import Sample, Settings, samples_of
 
 IntArray = NDArray[np.int64]
+
+DEFAULT_BYTES = 16384
+
+
+def with_exemplars(model: QuantModel, dataset: Dataset, n_bytes: int | None, seed: int = 0) -> QuantModel:
+    """The model with exemplars of the speakers that it was pre-trained on.
+
+    Parameters
+    ----------
+    n_bytes : int or None
+        Flash that they may take; 0 for none, None for the default: where the data are labelled utterances,
+        DEFAULT_BYTES.
+    seed : int
+        Of the choice among recordings of one class and speaker.
+
+    Raises
+    ------
+    InputError
+        If the bytes hold no exemplar, or the data have targets of their own in place of labels.
+    """
+    labelled = dataset.judged_by == "utterances"
+    if n_bytes is None:
+        n_bytes = DEFAULT_BYTES if labelled else 0
+    if n_bytes == 0:
+        return replace(model, replay=None)
+    if not labelled:
+        raise InputError(
+            f"data set {dataset.name} has targets of its frames; exemplars are kept with the class of an utterance "
+            "alone, so give --replay 0"
+        )
+    items = pretraining_items(dataset, model, len(dataset))
+    return replace(model, replay=choose(model, dataset, items, n_bytes, seed))
 
 
 def balanced_order(dataset: Dataset, items: Sequence[int] | IntArray, seed: int) -> IntArray:
@@ -61,14 +96,41 @@ def choose(model: QuantModel, dataset: Dataset, items: Sequence[int] | IntArray,
     return store(model.n_in, chosen)
 
 
-MAX_RATE = 16
+def rate_over(passes: int, rate: float | None) -> float | None:
+    """The user's rate; without one 0 for a single pass, which forgets little, else None: the model's default."""
+    return 0.0 if rate is None and passes == 1 else rate
 
 
-def check_replay_rate(rate: float) -> float:
-    """The rate, or InputError when it is out of range."""
-    if not 0 <= rate <= MAX_RATE:
-        raise InputError(f"the replay rate is {rate}; it must lie between 0 and {MAX_RATE}")
-    return rate
+def with_replay(model: QuantModel, samples: Sequence[Sample], settings: Settings, step: int = 0) -> tuple[Sample, ...]:
+    """New samples in their order, and between them the model's exemplars, at the settings' rate.
+
+    Parameters
+    ----------
+    step : int
+        Number of the first training step: it and the seed tell which exemplar comes when.
+    """
+    exemplars = model.replay
+    turns: list[Sample] = []
+    for done, sample in enumerate(samples, 1):
+        turns.append(sample)
+        for _ in range(0 if exemplars is None else due(done, settings.replay_rate)):
+            number = draw(settings.seed, (step + len(turns)) % 2**32, len(exemplars or ()))
+            turns.append(exemplar(model, number))
+    return tuple(turns)
+
+
+def exemplar(model: QuantModel, number: int) -> Sample:
+    """A stored exemplar as the device trains it; InputError where the model has none."""
+    if model.replay is None:
+        raise InputError("the model keeps no exemplars; give `quantize` bytes for them by --replay")
+    store = model.replay
+    return Sample(
+        store.frames(number),
+        int(store.labels[number]),
+        store.names[number],
+        store.targets(number, model.readout, model.n_outputs),
+        replayed=True,
+    )
 
 
 def due(done: int, rate: float) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from deltatrain.errors import InputError
 from deltatrain.shards import Row
 
 Array = NDArray[np.float64]
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -76,21 +78,51 @@ def pooled(rows: Sequence[Row]) -> list[Pooled]:
     ]
 
 
+def choices(rows: Sequence[Row]) -> dict[int, Way]:
+    """`choose` for each number of passes."""
+    passes = sorted({row["passes"] for row in rows} - {0})
+    return {count: choose([row for row in rows if row["passes"] == count]) for count in passes}
+
+
 def choose(rows: Sequence[Row]) -> Way:
     """The default that these rows speak for.
 
-    A way's cost is the new speaker's error plus the old speakers', averaged over the numbers of passes. Among the ways
-    whose cost is no more than one standard error (of the difference, meeting by meeting) above the least, the one with
-    the smallest store, then the lowest rate.
+    A way's cost is the new speaker's error plus the old speakers' (the mean over numbers of passes). Single ways are
+    too noisy to be compared, so the cost of a format is averaged over the budgets and rates that all formats have,
+    that of a budget over rates, that of a rate over budgets. Taken are the best format, and of it the smallest budget
+    and the lowest rate whose costs are no more than a standard error (of the difference, meeting by meeting) above
+    the least; or no replay, unless they are better than it by a standard error.
 
     InputError when no row has training.
     """
     cost = costs(rows)
     if not cost:
         raise InputError("the study has no rows with training; give --passes 1 or more")
-    best = min(cost.values(), key=lambda values: float(values.mean()))
-    near = [way for way, values in cost.items() if (values - best).mean() <= _standard_error(values - best)]
-    return min(near, key=lambda way: (way.budget_kib, way.rate, -float(cost[way].mean())))
+    replayed = [way for way in cost if way != NO_REPLAY]
+    if not replayed:
+        return NO_REPLAY
+    formats = dict.fromkeys(way.format for way in replayed)
+    shared = {
+        (way.budget_kib, way.rate)
+        for way in replayed
+        if all(Way(form, way.budget_kib, way.rate) in cost for form in formats)
+    }
+    form = min(formats, key=lambda name: np.mean([cost[Way(name, *place)].mean() for place in shared]))
+    mine = [way for way in replayed if way.format == form]
+    budgets = {way.budget_kib: [cost[other] for other in mine if other.budget_kib == way.budget_kib] for way in mine}
+    rates = {way.rate: [cost[other] for other in mine if other.rate == way.rate] for way in mine}
+    chosen = Way(form, int(_least(budgets)), float(_least(rates)))
+    if NO_REPLAY in cost:
+        gain = cost[NO_REPLAY] - cost[chosen]
+        return chosen if gain.mean() > _standard_error(gain) else NO_REPLAY
+    return chosen
+
+
+def _least(groups: Mapping[Number, Sequence[Array]]) -> Number:
+    """The smallest number whose mean cost is no more than a standard error above the least."""
+    means = {number: np.mean(parts, axis=0) for number, parts in groups.items()}
+    best = min(means.values(), key=lambda values: float(values.mean()))
+    return min(number for number, cost in means.items() if (cost - best).mean() <= _standard_error(cost - best))
 
 
 def costs(rows: Sequence[Row]) -> dict[Way, Array]:
@@ -106,12 +138,12 @@ def costs(rows: Sequence[Row]) -> dict[Way, Array]:
     }
 
 
-def choices_without(rows: Sequence[Row]) -> dict[str, Way]:
-    """For each speaker what the others' rows choose: whether the choice hangs on one of them."""
+def choices_without(rows: Sequence[Row]) -> dict[str, dict[int, Way]]:
+    """For each speaker what the others' rows choose: whether the choices hang on one of them."""
     speakers = dict.fromkeys(row["speaker"] for row in rows)
     if len(speakers) < 2:
         return {}
-    return {name: choose([row for row in rows if row["speaker"] != name]) for name in speakers}
+    return {name: choices([row for row in rows if row["speaker"] != name]) for name in speakers}
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> Path:

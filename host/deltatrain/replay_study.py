@@ -13,7 +13,8 @@ from deltatrain import datasets
 from deltatrain.datasets import Dataset, index_split, pretrain_split
 from deltatrain.datasets.digits import HELD_OUT_VOICES, TEST_INDICES
 from deltatrain.datasets.fsdd import OFFICIAL_TEST_INDICES
-from deltatrain.exemplars import ENTRY_BYTES, VALUE_SHIFT, coarse, decode, draw, encode
+from deltatrain.exemplars import ENTRY_BYTES, VALUE_SHIFT, coarse, decode, encode
+from deltatrain.fixed.rounding import draw
 from deltatrain.model import FloatModel
 from deltatrain.personal import CALIBRATION_ITEMS, personal, spread
 from deltatrain.pretrain import FitConfig, fit
@@ -173,9 +174,7 @@ def train_with_replay(
         for _ in range(due(done, rate) if exemplars else 0):
             turn.append(exemplars[draw(settings.seed, step + len(turn), len(exemplars))])
         for one in turn:
-            core.begin()
-            core.push(one.frames, want_hidden=False)
-            core.train(one.label)
+            one.train_whole(core)
         step += len(turn)
 
 

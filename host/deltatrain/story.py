@@ -61,6 +61,8 @@ class Story:
         Wall time by part of the job.
     pretrained_here : bool
         Whether the model was pre-trained in this run, rather than taken from a file.
+    replay_budget : int or None
+        Bytes of flash that exemplars were allowed; None for the default.
     """
 
     data: str
@@ -85,6 +87,7 @@ class Story:
     rates: Rates
     seconds: dict[str, float]
     pretrained_here: bool
+    replay_budget: int | None = None
 
     @property
     def operations(self) -> Operations:
@@ -119,7 +122,10 @@ class Story:
             "known_error_before": self.known_before,
             "known_error_after": self.known_after,
             "test_samples": len(self.after.labels),
-            "train_steps": len(comparison.steps),
+            "train_steps": len(comparison.new_steps),
+            "replay_steps": len(comparison.steps) - len(comparison.new_steps),
+            "replay_bytes": self.model.replay_bytes,
+            "replay_rate": self.settings.replay_rate,
             "op_reduction": self.operations.reduction,
             "words_compared": comparison.words_compared,
             "words_different": comparison.words_different,

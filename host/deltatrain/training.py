@@ -21,6 +21,8 @@ from deltatrain.scale import Scale
 from deltatrain.thresholds import Thresholds, per_layer
 
 LOSS_ONE = 2**16
+DEFAULT_REPLAY_RATE = 0.5
+MAX_REPLAY_RATE = 16
 ZERO = Scale(0, 0)
 
 Progress = Callable[[int, int, dict[str, Any]], None]
@@ -78,6 +80,7 @@ class Engine(Protocol):
     def infer(self) -> Any: ...
     def train(self, label: int) -> Any: ...
     def learn(self) -> Any: ...
+    def replay(self) -> Any: ...
     def tensor(self, name: str) -> NDArray[Any]: ...
     def set_tensor(self, name: str, values: NDArray[Any]) -> None: ...
     def reset_weights(self) -> None: ...
@@ -97,6 +100,8 @@ class Sample:
         For a readout at every frame: classes (T,), NO_CLASS for none; or values (T, K), Q16.
     judged_by : {"utterances", "frames", "values"}
         What an error is counted by: the label at the last frame, or the data's own targets of frames.
+    replayed : bool
+        Whether the engine takes it from the model's exemplars: then it is the one whose turn it is at that step.
     """
 
     frames: NDArray[np.int16]
@@ -104,6 +109,7 @@ class Sample:
     name: str
     targets: NDArray[np.int32] | None = None
     judged_by: str = "utterances"
+    replayed: bool = False
 
     def error(self, result: Result) -> float:
         """0 or 1, the fraction of wrong frames, or the mean squared error: what `pooled_error` takes."""
@@ -117,6 +123,14 @@ class Sample:
         """Let an engine that was given the frames and targets end the sample by a training step."""
         return engine.train(self.label) if self.targets is None else engine.learn()
 
+    def train_whole(self, engine: Engine) -> Any:
+        """Let an engine take the sample and train on it; its hidden states stay there."""
+        if self.replayed:
+            return engine.replay()
+        engine.begin()
+        engine.push(self.frames, want_hidden=False, targets=self.targets)
+        return self.train(engine)
+
 
 def pooled_error(judged_by: str, errors: Sequence[float], weights: Sequence[float] | None = None) -> float:
     """The error over samples: a fraction; of values the root of the mean square, in their standard deviations."""
@@ -126,7 +140,10 @@ def pooled_error(judged_by: str, errors: Sequence[float], weights: Sequence[floa
 
 @dataclass(frozen=True)
 class Settings:
-    """What training on the device is told at run time, in the device's own formats; a threshold for each layer."""
+    """What training on the device is told at run time, in the device's own formats; a threshold for each layer.
+
+    `replay_rate` is how many of the model's exemplars are trained for each new sample; see `replay.with_replay`.
+    """
 
     learning_rate: Scale
     clip: Scale
@@ -134,6 +151,7 @@ class Settings:
     theta_h: tuple[int, ...]
     seed: int
     beta: Scale = ZERO
+    replay_rate: float = 0.0
 
     @staticmethod
     def of(
@@ -145,6 +163,7 @@ class Settings:
         theta_h: Thresholds | None = None,
         seed: int = 0,
         beta: float = 0.0,
+        replay_rate: float | None = None,
     ) -> Settings:
         """The model's defaults, with what the user says instead; InputError when a value is out of range.
 
@@ -176,6 +195,7 @@ class Settings:
             ),
             seed=seed,
             beta=Scale.from_float(beta, "beta"),
+            replay_rate=_replay_rate(model, replay_rate),
         )
 
     def apply(self, engine: Engine, step: int = 0) -> None:
@@ -195,6 +215,24 @@ def _thresholds(theta: Thresholds, frac_bits: Sequence[int], name: str) -> tuple
     """One for each layer, in its format."""
     values = per_layer(theta, len(frac_bits), name)
     return tuple(quantize_threshold(value, bits, name) for value, bits in zip(values, frac_bits, strict=True))
+
+
+def check_replay_rate(rate: float) -> float:
+    """The rate, or InputError when it is out of range."""
+    if not 0 <= rate <= MAX_REPLAY_RATE:
+        raise InputError(f"the replay rate is {rate}; it must lie between 0 and {MAX_REPLAY_RATE}")
+    return rate
+
+
+def _replay_rate(model: QuantModel, rate: float | None) -> float:
+    """The user's or the default; InputError when it asks for exemplars that the model does not keep."""
+    if rate is None:
+        return 0.0 if model.replay is None else DEFAULT_REPLAY_RATE
+    if check_replay_rate(rate) and model.replay is None:
+        raise InputError(
+            f"the replay rate is {rate}, but the model keeps no exemplars; give `quantize` bytes for them by --replay"
+        )
+    return rate
 
 
 @dataclass(frozen=True)
@@ -371,23 +409,22 @@ class Running:
     wrong: list[bool] = field(default_factory=list)
 
     def add(self, step: Step) -> dict[str, float]:
-        """Take a step in; what to show beside the bar."""
-        self.losses.append(step.loss)
-        self.errors.append(step.error)
-        self.wrong.append(not step.correct)
+        """Take a step in, unless it replays what is no news; what to show beside the bar."""
+        if not step.sample.replayed:
+            self.losses.append(step.loss)
+            self.errors.append(step.error)
+            self.wrong.append(not step.correct)
         recent = slice(-self.window, None)
         error = pooled_error(step.sample.judged_by, self.errors[recent])
         return {"loss": float(np.mean(self.losses[recent])), "error": error}
 
 
 def train(engine: Engine, samples: Sequence[Sample], progress: Progress | None = None) -> list[Step]:
-    """One pass of batch-1 SGD over the samples, in their order."""
+    """One pass of batch-1 SGD over the samples, in their order; exemplars among them come from the engine's store."""
     steps: list[Step] = []
     running = Running()
     for done, sample in enumerate(samples, 1):
-        engine.begin()
-        engine.push(sample.frames, want_hidden=False, targets=sample.targets)
-        steps.append(Step(sample, sample.train(engine)))
+        steps.append(Step(sample, sample.train_whole(engine)))
         shown = running.add(steps[-1])
         if progress is not None:
             progress(done, len(samples), shown)

@@ -22,6 +22,8 @@ from deltatrain.cli.options import (
     learning_rate_option,
     per_class_option,
     readout_option,
+    replay_option,
+    replay_rate_option,
     seed_option,
     theta_options,
     thetas,
@@ -42,6 +44,8 @@ from deltatrain.thresholds import Thresholds
 @learning_rate_option
 @clip_option
 @beta_option
+@replay_option
+@replay_rate_option
 @seed_option
 @click.option(
     "--model",
@@ -101,9 +105,12 @@ def _show(console: Console, story: Story, path: Path) -> None:
     console.print(
         f"\n[bold]{story.speaker}[/bold]: error {percent(story.before.error)} → "
         f"[bold]{percent(story.after.error)}[/bold] on {len(story.after.labels)} other utterances, "
-        f"after {len(comparison.steps)} training steps on {story.board}"
+        f"after {len(comparison.new_steps)} training steps on {story.board}"
     )
     console.print(f"  float64 reference, same order, same clip: {percent(story.float_after)}")
+    if replayed := len(comparison.steps) - len(comparison.new_steps):
+        exemplars = 0 if story.model.replay is None else len(story.model.replay)
+        console.print(f"  between them {replayed} steps on {exemplars} stored exemplars of speakers known before")
     console.print(f"  speakers known before: {percent(story.known_before)} → {percent(story.known_after)}")
     console.print(f"  operations: {story.operations.reduction:.1f} times fewer than dense")
     if story.instructions:

@@ -16,6 +16,7 @@ from deltatrain.cli.options import (
     learning_rate_option,
     model_option,
     readout_option,
+    replay_option,
     seed_option,
     theta_options,
     thetas,
@@ -33,6 +34,7 @@ from deltatrain.pretrain import fit as pretrain
 from deltatrain.quant_model import QuantModel
 from deltatrain.quantize import quantize as quantize_model
 from deltatrain.reference import DEFAULT_CLIP, DEFAULT_LEARNING_RATE
+from deltatrain.replay import with_exemplars
 from deltatrain.session import board_of
 from deltatrain.thresholds import Thresholds
 from deltatrain_codegen import export as build_firmware
@@ -169,6 +171,8 @@ def _split(dataset: Dataset, holdouts: tuple[str, ...], seed: int) -> tuple[Data
 @data_options()
 @learning_rate_option
 @clip_option
+@replay_option
+@seed_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -182,11 +186,14 @@ def quantize(
     data_dir: Path | None,
     learning_rate: float | None,
     clip: float | None,
+    replay: int | None,
+    seed: int,
     out: Path | None,
 ) -> None:
     """Turn a float model into int16, with Q-formats chosen on its own pre-training data.
 
-    --learning-rate and --clip become the defaults of training on the device.
+    --learning-rate and --clip become the defaults of training on the device. Recordings of the speakers that the model
+    knows go with it as exemplars, as many as --replay has room for, balanced over words and speakers.
     """
     float_model = FloatModel.load(model)
     target = out or model.with_name(f"{model.stem}-int16.safetensors")
@@ -200,12 +207,16 @@ def quantize(
         DEFAULT_LEARNING_RATE if learning_rate is None else learning_rate,
         DEFAULT_CLIP if clip is None else clip,
     )
+    quantized = with_exemplars(quantized, dataset, replay, seed)
+    kept = () if quantized.replay is None else quantized.replay.names
     quantized.save(target)
     values = {
         "model": str(target),
         "formats": [vars(row) for row in formats],
         "hash": quantized.hash().hex(),
         "calibration_items": len(chosen),
+        "replay": list(kept),
+        "replay_bytes": quantized.replay_bytes,
     }
 
     def show(console: Console) -> None:
@@ -222,6 +233,8 @@ def quantize(
         ]
         console.print(table(("tensor", "format", "largest", "limit", "rms error", "saturated"), rows))
         console.print(f"{target}, calibrated on {len(chosen)} utterances")
+        if kept:
+            console.print(f"{len(kept)} exemplars for replay take {quantized.replay_bytes:,} bytes of flash")
 
     terminal.result(values, show)
 
@@ -257,11 +270,14 @@ def export(terminal: Terminal, model: Path, target: str, library: bool, out: Pat
         "ram_bytes": built.ram_bytes,
         "ram": built.ram,
         "arena_bytes": built.arena_bytes,
+        "replay_bytes": quantized.replay_bytes,
     }
 
     def show(console: Console) -> None:
         rows = [(name, f"{size:,}") for name, size in built.ram.items()]
         console.print(table(("RAM", "bytes"), [*rows, ("total", f"{built.ram_bytes:,}")]))
         console.print(f"{built.elf}: {built.flash_bytes:,} bytes of flash, {built.ram_bytes:,} bytes of RAM")
+        if quantized.replay is not None:
+            console.print(f"of the flash {quantized.replay_bytes:,} bytes hold {len(quantized.replay)} exemplars")
 
     terminal.result(values, show)

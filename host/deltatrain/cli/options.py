@@ -12,7 +12,9 @@ from deltatrain.cli.terminal import Terminal
 from deltatrain.datasets import DATA_DIR_VARIABLE, N_FOLDS
 from deltatrain.pretrain import KNOWN_SPEAKERS, SPEECH, Augmentation
 from deltatrain.reference import READOUT_KINDS
+from deltatrain.replay import DEFAULT_BYTES
 from deltatrain.thresholds import Thresholds
+from deltatrain.training import DEFAULT_REPLAY_RATE
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -104,6 +106,19 @@ beta_option = click.option(
     default=0.0,
     show_default=True,
     help="Weight of the regulariser β Σ|Δh| in training on the device: buys sparsity.",
+)
+replay_option = click.option(
+    "--replay",
+    metavar="BYTES",
+    type=click.IntRange(min=0),
+    help="Flash for exemplars: recordings of the speakers known before, trained again between new utterances so that "
+    f"they are not forgotten; 0 for none.  [default: {DEFAULT_BYTES}; demo: for more than one epoch]",
+)
+replay_rate_option = click.option(
+    "--replay-rate",
+    type=float,
+    help="Exemplars trained for each new utterance, of a model that keeps some; 0 for none.  "
+    f"[default: {DEFAULT_REPLAY_RATE:g} for more than one epoch, where it pays; else 0]",
 )
 cell_option = click.option("--cell", type=click.Choice(["rnn", "gru", "lstm"]), help="Cell, when pre-training. [lstm]")
 layers_option = click.option("--layers", "n_layers", type=click.IntRange(1, 3), help="Layers, when pre-training. [1]")
@@ -207,6 +222,7 @@ def training_options(function: F) -> F:
     """What `train` and `compare` are told about a run."""
     for option in (
         seed_option,
+        replay_rate_option,
         beta_option,
         clip_option,
         learning_rate_option,

@@ -27,11 +27,11 @@ from deltatrain.cli.parity import parity
 from deltatrain.cli.terminal import Terminal, percent, table
 from deltatrain.demo import DemoConfig
 from deltatrain.errors import CheckFailed
-from deltatrain.replay import check_replay_rate
-from deltatrain.replay_choice import choices_without, choose, pooled, write_csv
+from deltatrain.replay_choice import NO_REPLAY, Way, choices, choices_without, pooled, write_csv
 from deltatrain.replay_study import ReplayStudy, run_study
 from deltatrain.study import personal_study, speakers_of, summaries
 from deltatrain.thresholds import Thresholds
+from deltatrain.training import check_replay_rate
 
 DEFAULTS = ReplayStudy()
 
@@ -178,7 +178,7 @@ def replay(
     cells = pooled(rows)
     table_path = write_csv(rows, folder / "replay.csv")
     figure_path = replay_figure(cells, folder / "replay.png")
-    chosen, without = choose(rows), choices_without(rows)
+    chosen, without = choices(rows), choices_without(rows)
 
     def show(console: Console) -> None:
         lines = [
@@ -196,15 +196,21 @@ def replay(
         ]
         columns = ("passes", "format", "KiB", "rate", "exemplars", "new speaker", "old speakers", "s.e.")
         console.print(table(columns, lines))
-        console.print(f"chosen: {chosen.format}, {chosen.budget_kib} KiB, {chosen.rate:g} a new utterance")
+        for count, way in chosen.items():
+            told = f"{way.format}, {way.budget_kib} KiB, {way.rate:g} a new utterance"
+            console.print(f"for {count} pass{'es' if count > 1 else ''}: {'no replay' if way == NO_REPLAY else told}")
         console.print(f"{table_path}, {figure_path}")
 
     values = {
         "rows": rows,
         "summary": [cell.to_dict() for cell in cells],
-        "chosen": vars(chosen),
-        "chosen_without": {name: vars(way) for name, way in without.items()},
+        "chosen": _as_dicts(chosen),
+        "chosen_without": {name: _as_dicts(ways) for name, ways in without.items()},
         "csv": str(table_path),
         "figure": str(figure_path),
     }
     terminal.result(values, show)
+
+
+def _as_dicts(ways: dict[int, Way]) -> dict[int, dict[str, Any]]:
+    return {passes: dict(vars(way)) for passes, way in ways.items()}

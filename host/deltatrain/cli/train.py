@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ from deltatrain.link import Device
 from deltatrain.personal import personal, pretrained_on
 from deltatrain.quant_model import QuantModel
 from deltatrain.rates import Rates
+from deltatrain.replay import rate_over, with_replay
 from deltatrain.session import opened
-from deltatrain.training import Samples, Settings, count_operations, samples_of
+from deltatrain.training import Samples, Settings, Step, count_operations, samples_of
 from deltatrain.training import evaluate as evaluate_engine
 from deltatrain.training import train as train_engine
 from deltatrain_core import CoreNetwork
@@ -65,7 +67,7 @@ def _job(
     return Job(quantized, train, test, dataset.n_cut)
 
 
-def _settings(job: Job, **options: Any) -> Settings:
+def _settings(job: Job, epochs: int, **options: Any) -> Settings:
     theta_x, theta_h = thetas(options["theta"], options["theta_x"], options["theta_h"])
     return Settings.of(
         job.model,
@@ -75,6 +77,7 @@ def _settings(job: Job, **options: Any) -> Settings:
         theta_h=theta_h,
         seed=options["seed"],
         beta=options["beta"],
+        replay_rate=rate_over(epochs, options["replay_rate"]),
     )
 
 
@@ -110,16 +113,18 @@ def train(
     speaker's other utterances has grown, they can be put back.
     """
     job = _job(terminal, model, data, data_dir, holdout, per_class, epochs, options["seed"])
-    settings = _settings(job, **options)
+    settings = _settings(job, epochs, **options)
     with opened(target, job.model, None, terminal.say) as session:
         device = session.device
         names = list(job.model.tensors())
         old = {name: device.tensor(name) for name in names}
-        settings.apply(device, device.config().step)
+        first_step = device.config().step
+        settings.apply(device, first_step)
         with terminal.bar("errors before") as progress:
             before = evaluate_engine(device, job.test.items, job.model.n_outputs, progress)
         with terminal.bar("training on the device") as progress:
-            steps = train_engine(device, job.train.items, progress)
+            turns = with_replay(job.model, job.train.items, settings, first_step)
+            steps = train_engine(device, turns, progress)
         with terminal.bar("errors after") as progress:
             after = evaluate_engine(device, job.test.items, job.model.n_outputs, progress)
         rolled_back = after.error > before.error and _wants_rollback(terminal, rollback, before.error, after.error)
@@ -127,25 +132,33 @@ def train(
             for name in names:
                 device.set_tensor(name, old[name])
     operations = count_operations(job.model, [step.result for step in steps])
+    new_steps = [step for step in steps if not step.sample.replayed]
     values = {
-        "steps": len(steps),
+        "steps": len(new_steps),
+        "replay_steps": len(steps) - len(new_steps),
         "error_before": before.error,
         "error_after": before.error if rolled_back else after.error,
         "error_trained": after.error,
         "op_reduction": operations.reduction,
         "rolled_back": rolled_back,
-        "loss": sum(step.loss for step in steps) / len(steps),
         "rates": Rates.of(job.model, [step.result for step in steps], job.train).to_dict(),
+        "loss": sum(step.loss for step in new_steps) / len(new_steps),
         "cut": job.n_cut,
     }
     terminal.result(
         values,
         lambda console: console.print(
             f"error {percent(before.error)} → {percent(after.error)} on {len(job.test.items)} other utterances after "
-            f"{len(steps)} steps, with {operations.reduction:.1f} times fewer operations than dense"
+            f"{_counted(steps)}, with {operations.reduction:.1f} times fewer operations than dense"
             + ("; the old weights are back" if rolled_back else "")
         ),
     )
+
+
+def _counted(steps: Sequence[Step]) -> str:
+    """`50 steps`, or `50 steps and 50 on stored exemplars`."""
+    replayed = sum(step.sample.replayed for step in steps)
+    return f"{len(steps) - replayed} steps" + (f" and {replayed} on stored exemplars" if replayed else "")
 
 
 def _wants_rollback(terminal: Terminal, rollback: str, before: float, after: float) -> bool:
@@ -246,7 +259,7 @@ def compare(
     differs. `float_error` is the root mean square difference of the hidden states from the float64 reference.
     """
     job = _job(terminal, model, data, data_dir, holdout, per_class, epochs, options["seed"])
-    settings = _settings(job, **options)
+    settings = _settings(job, epochs, **options)
     flipped = None if flip is None else Flip.parse(flip, job.model)
     with opened(target, job.model, None, terminal.say) as session:
         device = session.device
@@ -264,7 +277,7 @@ def compare(
                     "integer reference": FixedNetwork(job.model),
                 },
                 job.model,
-                job.train.items,
+                with_replay(job.model, job.train.items, settings),
                 settings,
                 after_step=after_step,
                 progress=progress,
@@ -273,7 +286,8 @@ def compare(
             device.set_tensor(name, tensor)
     first = outcome.first_difference
     values = {
-        "steps": len(outcome.steps),
+        "steps": len(outcome.new_steps),
+        "replay_steps": len(outcome.steps) - len(outcome.new_steps),
         "words_compared": outcome.words_compared,
         "words_different": outcome.words_different,
         "first_difference": None if first is None else first.to_dict(),
@@ -284,7 +298,7 @@ def compare(
 
     def show(console: Console) -> None:
         console.print(
-            f"{len(outcome.steps)} steps, {outcome.words_compared:,} words compared, "
+            f"{_counted(outcome.steps)}, {outcome.words_compared:,} words compared, "
             f"{outcome.words_different:,} words differ"
         )
         console.print(f"hidden states: {outcome.float_error:.1e} rms from float64")

@@ -115,7 +115,7 @@ def confusion(story: Story, evaluation: Evaluation, name: str, title: str) -> Dr
 
 def running(story: Story) -> Drawing:
     """Error and loss over the utterances, each before its own update."""
-    steps = story.comparison.steps
+    steps = story.comparison.new_steps
     curve = Running()
     means = [curve.add(step) for step in steps]
     number = np.arange(1, len(steps) + 1)
@@ -139,7 +139,7 @@ def running(story: Story) -> Drawing:
         top.set_ylim(0, max(0.1, 1.15 * max(m["error"] for m in means)))
         _as_percent(top.yaxis)
         top.set_title(f"error, mean of the last {curve.window}")
-        _epochs(top, story)
+        _epochs(top, story, len(steps))
         if len(steps) <= MOST_DOTS and not story.of_utterances:
             bottom.plot(number, losses, "o", color=LIGHT["blue"], markersize=4, label="each sequence")
         elif len(steps) <= MOST_DOTS:
@@ -158,7 +158,7 @@ def running(story: Story) -> Drawing:
         bottom.set_xlabel("utterance trained on")
         bottom.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, steps=[1, 2, 5, 10], min_n_ticks=1))
         bottom.set_xlim(0.5, len(steps) + 0.5)
-        _epochs(bottom, story)
+        _epochs(bottom, story, len(steps))
         figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handletextpad=0.5)
         picture = svg.to_svg(
             figure,
@@ -395,8 +395,7 @@ def _step_axis(ax: Axes, n_steps: int) -> None:
     ax.set_xlabel("training step")
 
 
-def _epochs(ax: Axes, story: Story) -> None:
-    n_steps = len(story.comparison.steps)
+def _epochs(ax: Axes, story: Story, n_steps: int) -> None:
     for epoch in range(1, story.epochs):
         ax.axvline(epoch * n_steps / story.epochs + 0.5, color=LIGHT["muted"], linewidth=1, linestyle=":")
 

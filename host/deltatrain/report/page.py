@@ -275,6 +275,18 @@ def _settings(story: Story) -> list[Row]:
         Row("clip", words.decimal(float(settings.clip)), "of the bound on the gradient’s norm"),
         *([Row("β", words.decimal(float(settings.beta)), "of the regulariser β Σ|Δh|")] if settings.beta.m else []),
         Row("utterances per class", f"{story.per_class}", f"{story.epochs}× each"),
+        *(
+            [
+                Row(
+                    "replay",
+                    f"{settings.replay_rate:g}",
+                    f"of {words.count(len(model.replay), 'stored exemplar')} of known speakers after each utterance; "
+                    f"{model.replay_bytes:,} bytes of flash",
+                )
+            ]
+            if model.replay is not None
+            else []
+        ),
         Row("seed", f"{settings.seed}", "order of utterances, stochastic rounding"),
         *([_frames(story)] if story.of_utterances else []),
     ]

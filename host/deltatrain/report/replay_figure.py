@@ -47,6 +47,7 @@ def replay_figure(cells: Sequence[Pooled], path_png: Path) -> Path:
                 _panel(ax, cells, field, count)
                 ax.set_title(f"{who}, after {count} pass{'es' if count > 1 else ''}")
             row[0].set_ylabel("error, %")
+            row[0].set_ylim(bottom=0)  # when all lines of the row stand
         for ax in panels[-1]:
             ax.set_xlabel("flash for exemplars, KiB")
         handles, labels = panels[0][0].get_legend_handles_labels()
@@ -76,6 +77,7 @@ def _panel(ax: Axes, cells: Sequence[Pooled], field: str, passes: int) -> None:
             marker=MARKERS[place % len(MARKERS)],
             markersize=5,
             elinewidth=0.8,
+            zorder=2 + (form == "events"),
             label=f"{FORMAT_NAMES.get(form, form)}, {rate:g} a new utterance",
         )
     for cell in cells:
@@ -89,4 +91,3 @@ def _panel(ax: Axes, cells: Sequence[Pooled], field: str, passes: int) -> None:
                 label="before training" if untrained else "without replay",
             )
     ax.set_xticks(range(len(budgets)), [str(budget) for budget in budgets])
-    ax.set_ylim(bottom=0)

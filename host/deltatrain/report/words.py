@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from deltatrain.quantize import H_FRAC_BITS, quantize_threshold
 from deltatrain.story import Story
+from deltatrain.training import DEFAULT_REPLAY_RATE
 
 UNIT_SPACE = "\N{NARROW NO-BREAK SPACE}"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -126,7 +127,7 @@ def headline(story: Story) -> str:
 
 def passes(story: Story) -> str:
     """`50 utterances`, or `50 utterances, 5 times over`."""
-    utterances = count(len(story.comparison.steps) // story.epochs, "utterance")
+    utterances = count(len(story.comparison.new_steps) // story.epochs, "utterance")
     return utterances if story.epochs == 1 else f"{utterances}, {story.epochs} times over"
 
 
@@ -186,6 +187,11 @@ def command(story: Story) -> str:
         words += ["--clip", decimal(float(settings.clip))]
     if settings.beta.m:
         words += ["--beta", decimal(float(settings.beta))]
+    if story.replay_budget is not None:
+        words += ["--replay", str(story.replay_budget)]
+    default_rate = DEFAULT_REPLAY_RATE if story.replay_budget or story.epochs > 1 else 0.0
+    if model.replay is not None and settings.replay_rate != default_rate:
+        words += ["--replay-rate", decimal(settings.replay_rate)]
     words += ["--seed", str(settings.seed)]
     if story.target != DEFAULT_TARGET:
         words += ["--target", story.target]
