@@ -218,7 +218,7 @@ def ram_bytes(variant: Variant, data: Dataset) -> int:
 PARTS = ("scratch", "personal")
 COLUMNS = (
     *("variant", "weights", "ram_bytes"),
-    *(f"{part}_{column}" for part in PARTS for column in ("float", "fixed", "difference", "half_width")),
+    *(f"{part}_{column}" for part in PARTS for column in ("runs", "float", "fixed", "difference", "half_width")),
 )
 
 
@@ -256,10 +256,8 @@ def main() -> int:
         for part in PARTS:
             of_part = [run for run in runs if run.part == part]
             pooled = difference(part, [run.row["float"] for run in of_part], [fixed[name, run] for run in of_part])
-            numbers += [
-                f"{number:.6f}"
-                for number in (pooled.error_float, pooled.error_fixed, pooled.difference, pooled.half_width)
-            ]
+            measured = (pooled.error_float, pooled.error_fixed, pooled.difference, pooled.half_width)
+            numbers += [str(pooled.runs), *(f"{number:.6f}" for number in measured)]
         lines.append((name, VARIANTS[name].words, str(ram_bytes(VARIANTS[name], data)), *numbers))
     with (given.out / "weights.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(lines)
