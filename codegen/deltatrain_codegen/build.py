@@ -52,7 +52,9 @@ class ExportResult:
     arena_bytes: int
 
 
-def export(model: QuantModel, board: Board, out_dir: Path, progress: Progress | None = None) -> ExportResult:
+def export(
+    model: QuantModel, board: Board, out_dir: Path, progress: Progress | None = None, phases: bool = False
+) -> ExportResult:
     """Write a model's sources and build the firmware for a board.
 
     Parameters
@@ -64,6 +66,8 @@ def export(model: QuantModel, board: Board, out_dir: Path, progress: Progress | 
         board give the same bytes, whatever the folder.
     progress : callable, optional
         Called with a line of text as each part starts.
+    phases : bool
+        Whether the core tells the time of each phase (`dt_phase.h`), for measurements: it then takes more.
 
     Raises
     ------
@@ -86,7 +90,7 @@ def export(model: QuantModel, board: Board, out_dir: Path, progress: Progress | 
             (out_dir / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise BuildError(f"cannot write to {out_dir} ({error.strerror}); name another folder") from error
-    _build(compiler, board, out_dir, elf, tell)
+    _build(compiler, board, out_dir, elf, tell, phases)
     size = measure(elf)
     if size.flash_bytes > board.flash_bytes:
         elf.unlink()
@@ -148,8 +152,12 @@ def link_flags(board: Board) -> list[str]:
     ]
 
 
-def _build(compiler: str, board: Board, out_dir: Path, elf: Path, tell: Progress) -> None:
+def _build(compiler: str, board: Board, out_dir: Path, elf: Path, tell: Progress, phases: bool) -> None:
     sources = [*firmware_sources(board), out_dir / SOURCE]
+    hooks: list[str] = []
+    if phases:
+        sources.append(deltatrain_firmware.phases().with_suffix(".c"))
+        hooks += ["-include", str(deltatrain_firmware.phases())]
     tell(f"compiling {len(sources)} files for {board.core}")
     with tempfile.TemporaryDirectory(prefix="deltatrain-") as folder:
         objects = [Path(folder) / f"{index:02d}_{source.stem}.o" for index, source in enumerate(sources)]
@@ -158,6 +166,7 @@ def _build(compiler: str, board: Board, out_dir: Path, elf: Path, tell: Progress
                 compiler,
                 *COMPILE_FLAGS,
                 *compile_flags(board, out_dir),
+                *hooks,
                 # Whatever names a file names it without the folders of this machine.
                 f"-ffile-prefix-map={source.parent}=.",
                 "-c",

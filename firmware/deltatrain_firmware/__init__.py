@@ -18,3 +18,8 @@ def include_dir() -> Path:
 def sources() -> list[Path]:
     """The C files that every board shares, in a fixed order."""
     return sorted((root() / "src").glob("*.c"))
+
+
+def phases() -> Path:
+    """The header that makes the core tell the time of each phase; its C file lies beside it."""
+    return root() / "phases" / "dt_phase.h"

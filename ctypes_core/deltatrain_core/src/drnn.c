@@ -98,6 +98,7 @@ int drnn_infer(drnn_t *net, drnn_result_t *result)
     if (ready != DRNN_OK) {
         return ready;
     }
+    DRNN_PHASE(READOUT);
     drnn_readout_forward(net);
     net->result.loss = drnn_mean_loss(net);
     net->result.predicted = drnn_argmax(drnn_logits(net), net->model->n_outputs);
@@ -111,7 +112,9 @@ static void learn(drnn_t *net)
 {
     net->result.loss = drnn_mean_loss(net);
     drnn_backward(net, drnn_make_room_for_beta(net, drnn_n_errors(net)));
+    DRNN_PHASE(UPDATE);
     drnn_update(net);
+    DRNN_PHASE(OTHER);
     ++net->config.step;
     net->phase = DRNN_PHASE_IDLE;
 }

@@ -173,14 +173,17 @@ static void through_input_deltas(drnn_t *net, uint32_t l, uint32_t t)
 /* Step t of layer l: on entry its d_hidden is dL/dh_t whole, on return what of dL/dh_{t-1} comes from this layer. */
 static void step_layer(drnn_t *net, uint32_t l, uint32_t t, int32_t beta)
 {
+    DRNN_PHASE(CELL_GRADIENT);
     cell_backward(net, l, t);
     store_dm(net, l, t);
+    DRNN_PHASE(BACKWARD);
     if (t > 0) { /* h_0 is constant */
         through_hidden_deltas(net, l, t, beta);
     }
     if (l > 0) { /* the first layer's dx is nobody's input */
         through_input_deltas(net, l, t);
     }
+    DRNN_PHASE(OTHER);
 }
 
 void drnn_backward(drnn_t *net, int64_t beta_q30)
@@ -193,6 +196,7 @@ void drnn_backward(drnn_t *net, int64_t beta_q30)
     }
     drnn_readout_start(net);
     for (uint32_t t = net->n_steps; t-- > 0;) {
+        DRNN_PHASE(READOUT);
         drnn_readout_backward(net, t);
         for (uint32_t l = n_layers; l-- > 0;) {
             step_layer(net, l, t, beta);

@@ -81,19 +81,23 @@ static void step_layer(drnn_t *net, uint32_t l, uint32_t t, const int16_t *x)
     int16_t *deltas = &drnn_event_value(net, l)[start];
     int16_t *v_hat = drnn_v_hat(net, l);
 
+    DRNN_PHASE(ENCODE);
     drnn_event_start(net, l)[t] = start;
     memset(mask, 0, drnn_mask_words(layer) * sizeof(uint32_t));
     const uint32_t n_x = encode(x, v_hat, layer->n_in, 0, net->config.theta_x[l], mask, columns, deltas);
     const uint32_t n_h = encode(drnn_hidden(net, l), v_hat + layer->n_in, layer->n_hidden, layer->n_in,
                                 net->config.theta_h[l], mask, columns + n_x, deltas + n_x);
 
+    DRNN_PHASE(FORWARD);
     const int m_frac_bits = drnn_m_frac_bits(layer);
     int64_t *m_acc = drnn_m_acc(net, l);
     drnn_accumulate_columns(m_acc, drnn_weight(net, l), rows, columns, deltas, n_x,
                             m_frac_bits - layer->wx_frac_bits - layer->x_frac_bits);
     drnn_accumulate_columns(m_acc + drnn_h_first(layer), drnn_weight(net, l), rows, columns + n_x, deltas + n_x, n_h,
                             m_frac_bits - layer->wh_frac_bits - DRNN_H_FRAC_BITS);
+    DRNN_PHASE(ACTIVATIONS);
     cell_forward(net, l, t);
+    DRNN_PHASE(OTHER);
 
     net->n_events[l] = start + n_x + n_h;
     net->result.active_x += l == 0 ? n_x : 0;

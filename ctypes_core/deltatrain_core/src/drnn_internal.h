@@ -13,6 +13,11 @@ enum drnn_phase {
 
 #define DRNN_MASK_BITS 32
 
+/* Where a phase of a training step begins: nothing, but in the firmware that `deltatrain bench` measures phases with. */
+#ifndef DRNN_PHASE
+#define DRNN_PHASE(name) ((void)0)
+#endif
+
 static inline const drnn_layer_t *drnn_layer(const drnn_t *net, uint32_t l)
 {
     return &net->model->layers[l];
