@@ -53,6 +53,16 @@ static int int16_exponent(uint32_t largest)
     return drnn_round_shift(largest, excess) > DRNN_INT16_MAX ? excess + 1 : excess;
 }
 
+/* Whether, by their number of bits, round(values / 2^exponent) surely fit int16. A faster look than for the largest. */
+static int fits_int16(const int32_t *values, uint32_t count, int exponent)
+{
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < count; ++i) {
+        bits |= (uint32_t)(values[i] ^ (values[i] >> 31)); /* |v|, or |v| - 1 */
+    }
+    return drnn_bit_length(bits) <= exponent + 14; /* |v| <= 2^14 * 2^exponent */
+}
+
 /*
  * Store dM_t as int16 in the gates' place. One exponent serves the whole sample: where step t needs a larger one, the
  * steps stored before (t + 1 onwards) are shifted to it.
@@ -63,7 +73,7 @@ static void store_dm(drnn_t *net, uint32_t l, uint32_t t)
     const int32_t *dm_acc = drnn_dm_acc(net, l);
     uint32_t underflows = 0;
     int16_t *stored = &drnn_gates(net, l)[t * count];
-    const int needed = int16_exponent(drnn_largest(dm_acc, count));
+    const int needed = fits_int16(dm_acc, count, net->dm_exponent[l]) ? 0 : int16_exponent(drnn_largest(dm_acc, count));
     const int raise = needed - net->dm_exponent[l];
     if (raise > 0) {
         for (uint32_t i = count; i < (net->n_steps - t) * count; ++i) {
@@ -74,9 +84,17 @@ static void store_dm(drnn_t *net, uint32_t l, uint32_t t)
         net->dm_exponent[l] = needed;
     }
     const int exponent = net->dm_exponent[l];
-    for (uint32_t i = 0; i < count; ++i) {
-        stored[i] = (int16_t)drnn_round_shift(dm_acc[i], exponent);
-        underflows += stored[i] == 0 && dm_acc[i] != 0;
+    if (exponent == 0) {
+        for (uint32_t i = 0; i < count; ++i) {
+            stored[i] = (int16_t)dm_acc[i];
+        }
+    } else {
+        for (uint32_t i = 0; i < count; ++i) {
+            const int32_t dm = dm_acc[i];
+            const int32_t rounded = drnn_round_shift_narrow(dm, exponent);
+            stored[i] = (int16_t)rounded;
+            underflows += rounded == 0 && dm != 0;
+        }
     }
     net->result.underflow_dm += underflows;
 }

@@ -42,6 +42,38 @@ static inline int32_t drnn_saturate(int64_t value, int32_t limit, uint32_t *satu
     return (int32_t)value;
 }
 
+/* The same for a value of 32 bits: one comparison where nothing saturates. limit < 2^30, |value| < 2^30. */
+static inline int32_t drnn_saturate_narrow(int32_t value, int32_t limit, uint32_t *saturated)
+{
+    return (uint32_t)(value + limit) <= (uint32_t)(2 * limit) ? value : drnn_saturate(value, limit, saturated);
+}
+
+/*
+ * value / 2^bits, rounded down, where that fits 32 bits; bits in [1, 31]. On a processor of 32 bits three instructions,
+ * of which a shift of 64 bits takes eight.
+ */
+static inline int32_t drnn_shift_narrow(int64_t value, int bits)
+{
+    const uint32_t low = (uint32_t)(uint64_t)value;
+    const uint32_t high = (uint32_t)((uint64_t)value >> 32);
+    return (int32_t)((low >> bits) | (high << (32 - bits)));
+}
+
+/* value / 2^bits, rounded as drnn_round_shift does; bits in [1, 31]. */
+static inline int32_t drnn_round_shift_narrow(int32_t value, int bits)
+{
+    return ((value >> (bits - 1)) + 1) >> 1;
+}
+
+/*
+ * a * b / 2^frac_bits, rounded, for |b| <= 2^frac_bits: no more than |a| in magnitude, so that nothing saturates.
+ * frac_bits in [1, 28], |a| < 2^31.
+ */
+static inline int32_t drnn_mul_fraction(int32_t a, int32_t b, int frac_bits)
+{
+    return drnn_shift_narrow((int64_t)a * b + ((int64_t)1 << (frac_bits - 1)), frac_bits);
+}
+
 /* a * b / 2^frac_bits, rounded and saturated to int32: one factor of a carried gradient. |a| < 2^31, |b| <= 2^28: 2^59. */
 static inline int32_t drnn_mul_q(int32_t a, int32_t b, int frac_bits, uint32_t *saturated)
 {
@@ -51,7 +83,11 @@ static inline int32_t drnn_mul_q(int32_t a, int32_t b, int frac_bits, uint32_t *
 /* *sum += addend, saturated to int32. */
 static inline void drnn_add_to(int32_t *sum, int32_t addend, uint32_t *saturated)
 {
-    *sum = drnn_saturate((int64_t)*sum + addend, DRNN_INT32_MAX, saturated);
+    int32_t result;
+    if (__builtin_add_overflow(*sum, addend, &result) || result == -DRNN_INT32_MAX - 1) {
+        result = drnn_saturate((int64_t)*sum + addend, DRNN_INT32_MAX, saturated);
+    }
+    *sum = result;
 }
 
 /* Number of bits of value: 0 for 0, else 1 + floor(log2 value). */

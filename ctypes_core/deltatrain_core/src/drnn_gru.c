@@ -5,8 +5,32 @@
 #include <string.h>
 
 #include "drnn_activation.h"
+#include "drnn_activation_narrow.h"
 #include "drnn_fixed.h"
 #include "drnn_internal.h"
+
+/* n = tanh(M_nx + r M_nh), both rounded to Q14 first, by `bits` in [10, 16]. */
+static inline int32_t candidate(int64_t m_nx, int64_t m_nh, int32_t r, int bits)
+{
+    const int32_t narrow_x = (int32_t)m_nx;
+    const int32_t narrow_h = (int32_t)m_nh;
+    if (narrow_x == m_nx && narrow_h == m_nh) { /* below 2^21 in Q14, and so is r times it */
+        const int32_t gated = drnn_mul_fraction(drnn_round_shift_narrow(narrow_h, bits), r, 14);
+        return drnn_tanh_narrow_q14(drnn_round_shift_narrow(narrow_x, bits) + gated);
+    }
+    /* |M| < 2^57 and M has 24 fraction bits or more, so that M in Q14 is below 2^47 and r times it below 2^61. */
+    const int64_t gated = drnn_round_shift(r * drnn_round_shift(m_nh, bits), 14);
+    return drnn_tanh_q14(drnn_round_shift(m_nx, bits) + gated);
+}
+
+/* M_nh for the way back; bits in [10, 26]. */
+static inline int16_t kept(int64_t m_nh, int bits, uint32_t *saturated)
+{
+    const int32_t narrow = (int32_t)m_nh;
+    return (int16_t)(narrow == m_nh
+                         ? drnn_saturate_narrow(drnn_round_shift_narrow(narrow, bits), DRNN_INT16_MAX, saturated)
+                         : drnn_saturate(drnn_round_shift(m_nh, bits), DRNN_INT16_MAX, saturated));
+}
 
 void drnn_gru_forward(drnn_t *net, uint32_t l, uint32_t t)
 {
@@ -19,20 +43,17 @@ void drnn_gru_forward(drnn_t *net, uint32_t l, uint32_t t)
     int16_t *h = drnn_hidden(net, l);
 
     for (uint32_t k = 0; k < n_hidden; ++k) {
-        const int32_t r = drnn_sigmoid_q14(drnn_round_shift(m[n_hidden + k], m_frac_bits - 13));
-        const int32_t z = drnn_sigmoid_q14(drnn_round_shift(m[2 * n_hidden + k], m_frac_bits - 13));
+        const int32_t r = drnn_sigmoid_narrow_q14(drnn_argument(m[n_hidden + k], m_frac_bits - 13));
+        const int32_t z = drnn_sigmoid_narrow_q14(drnn_argument(m[2 * n_hidden + k], m_frac_bits - 13));
         const int64_t m_nh = m[3 * n_hidden + k];
-        /* |M| < 2^57 and M has 24 fraction bits or more, so that M in Q14 is below 2^47 and r times it below 2^61. */
-        const int64_t gated = drnn_round_shift(r * drnn_round_shift(m_nh, m_frac_bits - 14), 14);
-        const int32_t n = drnn_tanh_q14(drnn_round_shift(m[k], m_frac_bits - 14) + gated);
+        const int32_t n = candidate(m[k], m_nh, r, m_frac_bits - 14);
         const int32_t mixed = (DRNN_ONE_Q14 - z) * n + z * h[k]; /* Q28, at most 2^28 */
-        h[k] = (int16_t)drnn_saturate(drnn_round_shift(mixed, 14), DRNN_V_MAX, &net->result.saturated_h);
+        h[k] = (int16_t)drnn_saturate_narrow(drnn_round_shift_narrow(mixed, 14), DRNN_V_MAX, &net->result.saturated_h);
         state[k] = h[k];
         gates[k] = (int16_t)n;
         gates[n_hidden + k] = (int16_t)r;
         gates[2 * n_hidden + k] = (int16_t)z;
-        gates[3 * n_hidden + k] = (int16_t)drnn_saturate(drnn_round_shift(m_nh, m_frac_bits - layer->c_frac_bits),
-                                                         DRNN_INT16_MAX, &net->result.saturated_c);
+        gates[3 * n_hidden + k] = kept(m_nh, m_frac_bits - layer->c_frac_bits, &net->result.saturated_c);
     }
 }
 
@@ -61,14 +82,14 @@ void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t)
         const int32_t dh = d_hidden[k];
 
         const int32_t d_nx =
-            drnn_mul_q(drnn_mul_q(dh, DRNN_ONE_Q14 - z, 14, saturated), DRNN_ONE_Q28 - n * n, 28, saturated);
-        const int32_t d_nh = drnn_mul_q(d_nx, r, 14, saturated);
+            drnn_mul_fraction(drnn_mul_fraction(dh, DRNN_ONE_Q14 - z, 14), DRNN_ONE_Q28 - n * n, 28);
+        const int32_t d_nh = drnn_mul_fraction(d_nx, r, 14);
         const int32_t d_r =
-            drnn_mul_q(drnn_mul_q(d_nx, r * (DRNN_ONE_Q14 - r), 28, saturated), m_nh, layer->c_frac_bits, saturated);
+            drnn_mul_q(drnn_mul_fraction(d_nx, r * (DRNN_ONE_Q14 - r), 28), m_nh, layer->c_frac_bits, saturated);
         const int32_t d_z =
-            drnn_mul_q(drnn_mul_q(dh, h_prev - n, 14, saturated), z * (DRNN_ONE_Q14 - z), 28, saturated);
+            drnn_mul_fraction(drnn_mul_q(dh, h_prev - n, 14, saturated), z * (DRNN_ONE_Q14 - z), 28);
 
-        d_hidden[k] = drnn_mul_q(dh, z, 14, saturated);
+        d_hidden[k] = drnn_mul_fraction(dh, z, 14);
         drnn_add_to(&dm[k], d_nx, saturated);
         drnn_add_to(&dm[n_hidden + k], d_r, saturated);
         drnn_add_to(&dm[2 * n_hidden + k], d_z, saturated);

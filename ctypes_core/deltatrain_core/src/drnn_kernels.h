@@ -1,10 +1,11 @@
 /*
- * The three sparse products, each over one and the same list of active columns. Sums are exact: 64 bits wide, never
- * rounded, so every variant of a kernel gives the same words whatever its order of summation.
+ * The three sparse products, each over one and the same list of active columns. Sums are exact, never rounded, so every
+ * variant of a kernel gives the same words whatever its order of summation.
  *
  * Bounds: |w| <= 32768 (a host may write that), |dm| <= 32767, |delta| <= 32766, so a product is below 2^30;
  * columns <= 2 * DRNN_MAX_WIDTH = 2^11, rows <= 4 * DRNN_MAX_WIDTH = 2^12 and steps <= DRNN_MAX_STEPS = 2^12, so every
- * sum stays below 2^42.
+ * sum stays below 2^42. Runs of entries whose |delta| add up to 65535 at most are summed in 32 bits:
+ * 65535 * 32768 < 2^31.
  */
 #ifndef DRNN_KERNELS_H
 #define DRNN_KERNELS_H
@@ -30,15 +31,12 @@ void drnn_dot_columns(int64_t *products, const int16_t *weight, uint32_t rows, c
                       const uint16_t *columns, uint32_t n_active);
 
 /*
- * sums[r] = sum over s of dm[steps[s]][row + r] * deltas[s] for r < DRNN_ROW_BLOCK   (rows of one column of dM . Delta^T)
+ * sums[r] = sum over s of dm[steps[s]][r] * deltas[s]   (one column of dM . Delta^T)
  *
- * dm [any][stride], row + DRNN_ROW_BLOCK <= stride, steps and deltas [n]. Cost: DRNN_ROW_BLOCK * n MACs.
+ * sums [rows]: of its 64 bits each, or, where it returns 1, of 32 bits each, [rows] from the same address on.
+ * dm [any][stride], rows <= stride, steps and deltas [n]. Cost: rows * n MACs.
  */
-void drnn_gradient_rows(int64_t sums[DRNN_ROW_BLOCK], const int16_t *dm, uint32_t stride, uint32_t row,
-                        const uint16_t *steps, const int16_t *deltas, uint32_t n);
-
-/* One such sum, for the rows that are left. */
-int64_t drnn_gradient_row(const int16_t *dm, uint32_t stride, uint32_t row, const uint16_t *steps,
-                          const int16_t *deltas, uint32_t n);
+int drnn_gradient_column(int64_t *sums, const int16_t *dm, uint32_t stride, uint32_t rows, const uint16_t *steps,
+                         const int16_t *deltas, uint32_t n);
 
 #endif

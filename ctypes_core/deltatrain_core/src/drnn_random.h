@@ -7,6 +7,8 @@
 
 #include <stdint.h>
 
+#define DRNN_RANDOM_STRIDE 0x9e3779b9u /* between the counters of neighbouring pairs */
+
 /* A bijection of 32 bits whose output bits each depend on every input bit (C. Wellons' "lowbias32", public domain). */
 static inline uint32_t drnn_mix(uint32_t x)
 {
@@ -26,7 +28,7 @@ static inline uint32_t drnn_random_key(uint32_t seed, uint32_t step, uint32_t te
 /* 32 bits for a pair of neighbours: the low half rounds element 2 * pair, the high half element 2 * pair + 1. */
 static inline uint32_t drnn_random_pair(uint32_t key, uint32_t pair)
 {
-    return drnn_mix(key + pair * 0x9e3779b9u);
+    return drnn_mix(key + pair * DRNN_RANDOM_STRIDE);
 }
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * The plain RNN: h_t = tanh M. One accumulator; in its place the history keeps tanh M.
  */
-#include "drnn_activation.h"
+#include "drnn_activation_narrow.h"
 #include "drnn_fixed.h"
 #include "drnn_internal.h"
 
@@ -15,7 +15,7 @@ void drnn_rnn_forward(drnn_t *net, uint32_t l, uint32_t t)
     int16_t *h = drnn_hidden(net, l);
 
     for (uint32_t k = 0; k < n_hidden; ++k) {
-        const int32_t tanh_m = drnn_tanh_q14(drnn_round_shift(m[k], m_frac_bits - 14));
+        const int32_t tanh_m = drnn_tanh_narrow_q14(drnn_argument(m[k], m_frac_bits - 14));
         h[k] = (int16_t)drnn_saturate(tanh_m, DRNN_V_MAX, &net->result.saturated_h);
         gates[k] = (int16_t)tanh_m;
     }
@@ -39,7 +39,7 @@ void drnn_rnn_backward(drnn_t *net, uint32_t l, uint32_t t)
 
     for (uint32_t k = 0; k < n_hidden; ++k) {
         const int32_t tanh_m = gates[k];
-        const int32_t d_m = drnn_mul_q(d_hidden[k], DRNN_ONE_Q28 - tanh_m * tanh_m, 28, saturated);
+        const int32_t d_m = drnn_mul_fraction(d_hidden[k], DRNN_ONE_Q28 - tanh_m * tanh_m, 28);
         d_hidden[k] = 0; /* h_{t-1} reaches step t through its deltas alone */
         drnn_add_to(&drnn_dm_acc(net, l)[k], d_m, saturated);
     }

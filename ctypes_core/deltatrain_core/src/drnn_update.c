@@ -9,6 +9,8 @@
 #include "drnn_scale.h"
 
 #define MAX_SHIFT 62
+#define RANDOM_BITS 16
+#define QUOTIENT_BITS 48 /* 32 of a high word, and the 16 random ones */
 #define MAX_LEFT ((int64_t)1 << 32) /* a product to be shifted to the left: more would change nothing */
 
 /* One tensor's part in the update: element -= round(sum * m / 2^shift). */
@@ -17,6 +19,13 @@ typedef struct {
     int shift;
     uint32_t key;
     uint32_t *saturated;
+    /*
+     * Where has_quotient: (sum * m) >> (shift - 16) of a sum of 32 bits is (sum * quotient_m) >> 32 >> quotient_shift. As
+     * the random addend is a multiple of 2^(shift - 16), (sum * m + R) >> shift is that plus the 16 random bits, >> 16.
+     */
+    int has_quotient;
+    int32_t quotient_m;        /* below 2^31, so the quotient is at most 2^30 */
+    int quotient_shift;
 } stepper_t;
 
 static uint64_t square(int32_t value)
@@ -87,11 +96,16 @@ static drnn_scale_t step_size(drnn_t *net)
  */
 static stepper_t stepper(drnn_t *net, drnn_scale_t step, int exponent, int frac_bits, uint32_t tensor)
 {
+    const int shift = -(step.e + exponent + frac_bits);
+    const int left = QUOTIENT_BITS - shift;
     const stepper_t result = {
-        step.m,
-        -(step.e + exponent + frac_bits),
-        drnn_random_key(net->config.seed, net->config.step, tensor),
-        &net->result.saturated_w,
+        .m = step.m,
+        .shift = shift,
+        .key = drnn_random_key(net->config.seed, net->config.step, tensor),
+        .saturated = &net->result.saturated_w,
+        .has_quotient = left < RANDOM_BITS && shift <= MAX_SHIFT,
+        .quotient_m = left > 0 && left < RANDOM_BITS ? (int32_t)((uint32_t)step.m << left) : step.m,
+        .quotient_shift = left < 0 ? -left : 0,
     };
     return result;
 }
@@ -177,28 +191,54 @@ static uint32_t events_of_column(drnn_t *net, uint32_t l, uint32_t column)
     return n;
 }
 
+static void step_wide(const stepper_t *s, int16_t *weight, uint32_t element, const int64_t *sums, uint32_t rows)
+{
+    for (uint32_t row = 0; row < rows; ++row) {
+        step_int16(s, weight, element + row, sums[row]);
+    }
+}
+
+static int32_t quotient(const stepper_t *s, int32_t sum)
+{
+    return (int32_t)(((int64_t)sum * s->quotient_m) >> 32) >> s->quotient_shift;
+}
+
+/* The same for sums of 32 bits, two weights at a time; `element` is even where has_quotient is used. */
+static void step_narrow(const stepper_t *s, int16_t *weight, uint32_t element, const int32_t *sums, uint32_t rows)
+{
+    uint32_t row = 0;
+    if (s->has_quotient && element % 2 == 0) {
+        int16_t *w = &weight[element];
+        uint32_t counter = s->key + element / 2 * DRNN_RANDOM_STRIDE;
+        for (; row + 2 <= rows; row += 2, counter += DRNN_RANDOM_STRIDE) {
+            const uint32_t random = drnn_mix(counter);
+            const int32_t low = w[row] - ((quotient(s, sums[row]) + (int32_t)(random & 0xffffu)) >> RANDOM_BITS);
+            const int32_t high = w[row + 1] - ((quotient(s, sums[row + 1]) + (int32_t)(random >> 16)) >> RANDOM_BITS);
+            w[row] = (int16_t)drnn_saturate_narrow(low, DRNN_INT16_MAX, s->saturated);
+            w[row + 1] = (int16_t)drnn_saturate_narrow(high, DRNN_INT16_MAX, s->saturated);
+        }
+    }
+    for (; row < rows; ++row) {
+        step_int16(s, weight, element + row, sums[row]);
+    }
+}
+
 /* Column `column` of layer l, from its n_events events; the entries of dM that it feeds begin at `first`. */
 static void update_column(drnn_t *net, uint32_t l, const stepper_t *s, uint32_t column, uint32_t first,
                           uint32_t n_events)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t rows = drnn_rows(layer);
-    const uint32_t stride = drnn_m_count(layer);
     const uint32_t element = column * rows;
-    const int16_t *dm = drnn_gates(net, l) + first;
-    const uint16_t *steps = drnn_column_steps(net);
-    const int16_t *deltas = drnn_column_deltas(net);
-    int16_t *weight = drnn_weight(net, l);
-    uint32_t row = 0;
-    for (; row + DRNN_ROW_BLOCK <= rows; row += DRNN_ROW_BLOCK) {
-        int64_t sums[DRNN_ROW_BLOCK];
-        drnn_gradient_rows(sums, dm, stride, row, steps, deltas, n_events);
-        for (uint32_t r = 0; r < DRNN_ROW_BLOCK; ++r) {
-            step_int16(s, weight, element + row + r, sums[r]);
-        }
-    }
-    for (; row < rows; ++row) {
-        step_int16(s, weight, element + row, drnn_gradient_row(dm, stride, row, steps, deltas, n_events));
+    int64_t *sums = drnn_m_acc(net, l); /* M itself is not needed any more */
+    DRNN_PHASE(GRADIENT);
+    const int narrow = drnn_gradient_column(sums, drnn_gates(net, l) + first, drnn_m_count(layer), rows,
+                                            drnn_column_steps(net), drnn_column_deltas(net), n_events);
+    DRNN_PHASE(UPDATE);
+    if (narrow) {
+        step_narrow(s, drnn_weight(net, l), element, (const int32_t *)(const void *)sums, rows);
+    } else {
+        step_wide(s, drnn_weight(net, l), element, sums, rows);
     }
     net->result.macs_gradient += rows * n_events;
     ++net->result.columns_updated;
