@@ -41,7 +41,7 @@ static inline int32_t drnn_tanh_narrow_q14(int32_t x_q14)
 static inline int32_t drnn_argument(int64_t m, int bits)
 {
     const int32_t narrow = (int32_t)m;
-    if (narrow == m) {
+    if (DRNN_LIKELY(narrow == m)) {
         return drnn_round_shift_narrow(narrow, bits);
     }
     const int64_t wide = drnn_round_shift(m, bits);

@@ -8,6 +8,8 @@
 
 _Static_assert((-1 >> 1) == -1, "right shifts of negative numbers must be arithmetic");
 
+#define DRNN_LIKELY(condition) __builtin_expect(!!(condition), 1)
+
 #define DRNN_ONE_Q14 16384
 #define DRNN_ONE_Q28 268435456
 #define DRNN_INT16_MAX 32767       /* limits of saturation, which is symmetric: no result is -32768 or -2^31 */
@@ -45,7 +47,7 @@ static inline int32_t drnn_saturate(int64_t value, int32_t limit, uint32_t *satu
 /* The same for a value of 32 bits: one comparison where nothing saturates. limit < 2^30, |value| < 2^30. */
 static inline int32_t drnn_saturate_narrow(int32_t value, int32_t limit, uint32_t *saturated)
 {
-    return (uint32_t)(value + limit) <= (uint32_t)(2 * limit) ? value : drnn_saturate(value, limit, saturated);
+    return DRNN_LIKELY((uint32_t)(value + limit) <= (uint32_t)(2 * limit)) ? value : drnn_saturate(value, limit, saturated);
 }
 
 /*
@@ -66,13 +68,32 @@ static inline int32_t drnn_round_shift_narrow(int32_t value, int bits)
 }
 
 /*
- * a * b / 2^frac_bits, rounded, for |b| <= 2^frac_bits: no more than |a| in magnitude, so that nothing saturates.
- * frac_bits in [1, 28], |a| < 2^31.
+ * drnn_mul_q14 and drnn_mul_q28: a * b / 2^bits, rounded, for |b| <= 2^bits and |a| < 2^31. No more than |a| in magnitude,
+ * so that nothing saturates. In Thumb-2 the carry of the shift is the half that rounds: three instructions.
  */
-static inline int32_t drnn_mul_fraction(int32_t a, int32_t b, int frac_bits)
-{
-    return drnn_shift_narrow((int64_t)a * b + ((int64_t)1 << (frac_bits - 1)), frac_bits);
-}
+#ifdef __thumb2__
+#define DRNN_DEFINE_MUL(name, bits) \
+    static inline int32_t name(int32_t a, int32_t b) \
+    { \
+        int32_t low, high; \
+        __asm__("smull %0, %1, %2, %3\n" \
+                "lsrs %0, %0, #" #bits "\n" \
+                "adc %0, %0, %1, lsl #(32 - " #bits ")" \
+                : "=&r"(low), "=&r"(high) \
+                : "r"(a), "r"(b) \
+                : "cc"); \
+        return low; \
+    }
+#else
+#define DRNN_DEFINE_MUL(name, bits) \
+    static inline int32_t name(int32_t a, int32_t b) \
+    { \
+        return drnn_shift_narrow((int64_t)a * b + ((int64_t)1 << ((bits)-1)), bits); \
+    }
+#endif
+
+DRNN_DEFINE_MUL(drnn_mul_q14, 14)
+DRNN_DEFINE_MUL(drnn_mul_q28, 28)
 
 /* a * b / 2^frac_bits, rounded and saturated to int32: one factor of a carried gradient. |a| < 2^31, |b| <= 2^28: 2^59. */
 static inline int32_t drnn_mul_q(int32_t a, int32_t b, int frac_bits, uint32_t *saturated)
@@ -84,7 +105,7 @@ static inline int32_t drnn_mul_q(int32_t a, int32_t b, int frac_bits, uint32_t *
 static inline void drnn_add_to(int32_t *sum, int32_t addend, uint32_t *saturated)
 {
     int32_t result;
-    if (__builtin_add_overflow(*sum, addend, &result) || result == -DRNN_INT32_MAX - 1) {
+    if (!DRNN_LIKELY(!__builtin_add_overflow(*sum, addend, &result) && result != -DRNN_INT32_MAX - 1)) {
         result = drnn_saturate((int64_t)*sum + addend, DRNN_INT32_MAX, saturated);
     }
     *sum = result;

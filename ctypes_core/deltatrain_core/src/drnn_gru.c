@@ -14,8 +14,8 @@ static inline int32_t candidate(int64_t m_nx, int64_t m_nh, int32_t r, int bits)
 {
     const int32_t narrow_x = (int32_t)m_nx;
     const int32_t narrow_h = (int32_t)m_nh;
-    if (narrow_x == m_nx && narrow_h == m_nh) { /* below 2^21 in Q14, and so is r times it */
-        const int32_t gated = drnn_mul_fraction(drnn_round_shift_narrow(narrow_h, bits), r, 14);
+    if (DRNN_LIKELY(narrow_x == m_nx && narrow_h == m_nh)) { /* below 2^21 in Q14, and so is r times it */
+        const int32_t gated = drnn_mul_q14(drnn_round_shift_narrow(narrow_h, bits), r);
         return drnn_tanh_narrow_q14(drnn_round_shift_narrow(narrow_x, bits) + gated);
     }
     /* |M| < 2^57 and M has 24 fraction bits or more, so that M in Q14 is below 2^47 and r times it below 2^61. */
@@ -27,7 +27,7 @@ static inline int32_t candidate(int64_t m_nx, int64_t m_nh, int32_t r, int bits)
 static inline int16_t kept(int64_t m_nh, int bits, uint32_t *saturated)
 {
     const int32_t narrow = (int32_t)m_nh;
-    return (int16_t)(narrow == m_nh
+    return (int16_t)(DRNN_LIKELY(narrow == m_nh)
                          ? drnn_saturate_narrow(drnn_round_shift_narrow(narrow, bits), DRNN_INT16_MAX, saturated)
                          : drnn_saturate(drnn_round_shift(m_nh, bits), DRNN_INT16_MAX, saturated));
 }
@@ -82,14 +82,14 @@ void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t)
         const int32_t dh = d_hidden[k];
 
         const int32_t d_nx =
-            drnn_mul_fraction(drnn_mul_fraction(dh, DRNN_ONE_Q14 - z, 14), DRNN_ONE_Q28 - n * n, 28);
-        const int32_t d_nh = drnn_mul_fraction(d_nx, r, 14);
+            drnn_mul_q28(drnn_mul_q14(dh, DRNN_ONE_Q14 - z), DRNN_ONE_Q28 - n * n);
+        const int32_t d_nh = drnn_mul_q14(d_nx, r);
         const int32_t d_r =
-            drnn_mul_q(drnn_mul_fraction(d_nx, r * (DRNN_ONE_Q14 - r), 28), m_nh, layer->c_frac_bits, saturated);
+            drnn_mul_q(drnn_mul_q28(d_nx, r * (DRNN_ONE_Q14 - r)), m_nh, layer->c_frac_bits, saturated);
         const int32_t d_z =
-            drnn_mul_fraction(drnn_mul_q(dh, h_prev - n, 14, saturated), z * (DRNN_ONE_Q14 - z), 28);
+            drnn_mul_q28(drnn_mul_q(dh, h_prev - n, 14, saturated), z * (DRNN_ONE_Q14 - z));
 
-        d_hidden[k] = drnn_mul_fraction(dh, z, 14);
+        d_hidden[k] = drnn_mul_q14(dh, z);
         drnn_add_to(&dm[k], d_nx, saturated);
         drnn_add_to(&dm[n_hidden + k], d_r, saturated);
         drnn_add_to(&dm[2 * n_hidden + k], d_z, saturated);

@@ -24,11 +24,13 @@ static uint32_t run_length(const int16_t *deltas, uint32_t n)
     return n;
 }
 
+#ifdef __ARM_FEATURE_DSP
 /* Whether the rows of a matrix and what they begin with may be read by words. */
-static inline int is_aligned(const int16_t *base, uint32_t stride)
+static int is_aligned(const int16_t *base, uint32_t stride)
 {
     return ((uintptr_t)base % 4 | stride % 2) == 0;
 }
+#endif
 
 /* sums[r] = sum over a of base[index[a]][r] * deltas[a], entries of one run; base [any][stride]. */
 static inline void sum_rows_portable(int32_t sums[DRNN_ROW_BLOCK], const int16_t *base, uint32_t stride,
@@ -52,18 +54,6 @@ static inline void sum_rows_portable(int32_t sums[DRNN_ROW_BLOCK], const int16_t
     sums[3] = sum3;
 }
 
-static inline void sum_rows(int32_t sums[DRNN_ROW_BLOCK], const int16_t *base, uint32_t stride, const uint16_t *index,
-                            const int16_t *deltas, uint32_t n)
-{
-#ifdef __ARM_FEATURE_DSP
-    if (is_aligned(base, stride)) {
-        drnn_sum_rows_dsp(sums, base, stride, index, deltas, n);
-        return;
-    }
-#endif
-    sum_rows_portable(sums, base, stride, index, deltas, n);
-}
-
 static int32_t sum_row(const int16_t *base, uint32_t stride, const uint16_t *index, const int16_t *deltas, uint32_t n)
 {
     int32_t sum = 0;
@@ -78,9 +68,18 @@ static void add_run(int64_t *acc, const int16_t *base, uint32_t stride, uint32_t
                     const int16_t *deltas, uint32_t n, int32_t unit)
 {
     uint32_t row = 0;
+#ifdef __ARM_FEATURE_DSP
+    if (is_aligned(base, stride)) {
+        for (; row + DRNN_ROW_BLOCK <= rows; row += DRNN_ROW_BLOCK) {
+            int32_t sums[DRNN_ROW_BLOCK];
+            drnn_sum_rows_dsp(sums, base + row, stride, index, deltas, n);
+            drnn_add_rows_dsp(acc + row, sums, unit);
+        }
+    }
+#endif
     for (; row + DRNN_ROW_BLOCK <= rows; row += DRNN_ROW_BLOCK) {
         int32_t sums[DRNN_ROW_BLOCK];
-        sum_rows(sums, base + row, stride, index, deltas, n);
+        sum_rows_portable(sums, base + row, stride, index, deltas, n);
         acc[row] += (int64_t)sums[0] * unit;
         acc[row + 1] += (int64_t)sums[1] * unit;
         acc[row + 2] += (int64_t)sums[2] * unit;
@@ -111,8 +110,15 @@ int drnn_gradient_column(int64_t *sums, const int16_t *dm, uint32_t stride, uint
     if (n_run == n) {
         int32_t *narrow = (int32_t *)(void *)sums;
         uint32_t row = 0;
+#ifdef __ARM_FEATURE_DSP
+        if (is_aligned(dm, stride)) {
+            for (; row + DRNN_ROW_BLOCK <= rows; row += DRNN_ROW_BLOCK) {
+                drnn_sum_rows_dsp(&narrow[row], dm + row, stride, steps, deltas, n);
+            }
+        }
+#endif
         for (; row + DRNN_ROW_BLOCK <= rows; row += DRNN_ROW_BLOCK) {
-            sum_rows(&narrow[row], dm + row, stride, steps, deltas, n);
+            sum_rows_portable(&narrow[row], dm + row, stride, steps, deltas, n);
         }
         for (; row < rows; ++row) {
             narrow[row] = sum_row(dm + row, stride, steps, deltas, n);

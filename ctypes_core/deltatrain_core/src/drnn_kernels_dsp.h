@@ -63,6 +63,28 @@ static inline void drnn_sum_rows_dsp(int32_t sums[4], const int16_t *base, uint3
     sums[3] = s3;
 }
 
+/* acc[r] += unit * sums[r]. */
+static inline void drnn_add_rows_dsp(int64_t *acc, const int32_t sums[4], int32_t unit)
+{
+    int32_t low, high;
+    __asm__ volatile("ldrd %[low], %[high], [%[acc]]\n"
+                     "smlal %[low], %[high], %[s0], %[unit]\n"
+                     "strd %[low], %[high], [%[acc]]\n"
+                     "ldrd %[low], %[high], [%[acc], #8]\n"
+                     "smlal %[low], %[high], %[s1], %[unit]\n"
+                     "strd %[low], %[high], [%[acc], #8]\n"
+                     "ldrd %[low], %[high], [%[acc], #16]\n"
+                     "smlal %[low], %[high], %[s2], %[unit]\n"
+                     "strd %[low], %[high], [%[acc], #16]\n"
+                     "ldrd %[low], %[high], [%[acc], #24]\n"
+                     "smlal %[low], %[high], %[s3], %[unit]\n"
+                     "strd %[low], %[high], [%[acc], #24]\n"
+                     : [low] "=&r"(low), [high] "=&r"(high)
+                     : [acc] "r"(acc), [unit] "r"(unit), [s0] "r"(sums[0]), [s1] "r"(sums[1]), [s2] "r"(sums[2]),
+                       [s3] "r"(sums[3])
+                     : "memory");
+}
+
 #define DRNN_DOT_FOUR \
     "ldrd %[x], %[y], [%[dm]], #8\n" \
     "ldrd %[a], %[b], [%[w0]], #8\n" \

@@ -80,17 +80,17 @@ void drnn_lstm_backward(drnn_t *net, uint32_t l, uint32_t t)
         const int32_t c_prev = t == 0 ? 0 : c[(int32_t)k - (int32_t)n_hidden];
         const int32_t dh = d_hidden[k];
 
-        const int32_t d_o = drnn_mul_fraction(drnn_mul_fraction(dh, tanh_c, 14), o * (DRNN_ONE_Q14 - o), 28);
+        const int32_t d_o = drnn_mul_q28(drnn_mul_q14(dh, tanh_c), o * (DRNN_ONE_Q14 - o));
         const int32_t through_tanh =
-            drnn_mul_fraction(drnn_mul_fraction(dh, o, 14), DRNN_ONE_Q28 - tanh_c * tanh_c, 28);
+            drnn_mul_q28(drnn_mul_q14(dh, o), DRNN_ONE_Q28 - tanh_c * tanh_c);
         int32_t dc = d_cell[k];
         drnn_add_to(&dc, through_tanh, saturated);
-        const int32_t d_i = drnn_mul_fraction(drnn_mul_fraction(dc, g, 14), i * (DRNN_ONE_Q14 - i), 28);
+        const int32_t d_i = drnn_mul_q28(drnn_mul_q14(dc, g), i * (DRNN_ONE_Q14 - i));
         const int32_t d_f =
-            drnn_mul_q(drnn_mul_fraction(dc, f * (DRNN_ONE_Q14 - f), 28), c_prev, c_frac_bits, saturated);
-        const int32_t d_g = drnn_mul_fraction(drnn_mul_fraction(dc, i, 14), DRNN_ONE_Q28 - g * g, 28);
+            drnn_mul_q(drnn_mul_q28(dc, f * (DRNN_ONE_Q14 - f)), c_prev, c_frac_bits, saturated);
+        const int32_t d_g = drnn_mul_q28(drnn_mul_q14(dc, i), DRNN_ONE_Q28 - g * g);
 
-        d_cell[k] = drnn_mul_fraction(dc, f, 14);
+        d_cell[k] = drnn_mul_q14(dc, f);
         d_hidden[k] = 0; /* h_{t-1} reaches step t through its deltas alone */
         drnn_add_to(&dm[k], d_i, saturated);
         drnn_add_to(&dm[n_hidden + k], d_f, saturated);

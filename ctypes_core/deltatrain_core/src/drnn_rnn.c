@@ -39,7 +39,7 @@ void drnn_rnn_backward(drnn_t *net, uint32_t l, uint32_t t)
 
     for (uint32_t k = 0; k < n_hidden; ++k) {
         const int32_t tanh_m = gates[k];
-        const int32_t d_m = drnn_mul_fraction(d_hidden[k], DRNN_ONE_Q28 - tanh_m * tanh_m, 28);
+        const int32_t d_m = drnn_mul_q28(d_hidden[k], DRNN_ONE_Q28 - tanh_m * tanh_m);
         d_hidden[k] = 0; /* h_{t-1} reaches step t through its deltas alone */
         drnn_add_to(&drnn_dm_acc(net, l)[k], d_m, saturated);
     }

@@ -2,6 +2,8 @@
  * The update: a bound of the gradient's norm, the step size that it allows, then one column of W after the other, each
  * summed over its active steps in registers and written with a single stochastic rounding. No array the size of W.
  */
+#include <string.h>
+
 #include "drnn_fixed.h"
 #include "drnn_internal.h"
 #include "drnn_kernels.h"
@@ -33,6 +35,24 @@ static uint64_t square(int32_t value)
     return (uint64_t)((int64_t)value * value);
 }
 
+static uint64_t sum_of_squares(const int16_t *values, uint32_t count)
+{
+    int64_t sum = 0;
+    uint32_t i = 0;
+#ifdef __ARM_FEATURE_DSP
+    for (; i + 4 <= count; i += 4) {
+        uint32_t pairs[2];
+        memcpy(pairs, &values[i], sizeof pairs);
+        __asm__("smlald %Q0, %R0, %1, %1" : "+r"(sum) : "r"(pairs[0]));
+        __asm__("smlald %Q0, %R0, %1, %1" : "+r"(sum) : "r"(pairs[1]));
+    }
+#endif
+    for (; i < count; ++i) {
+        sum += (int32_t)values[i] * values[i];
+    }
+    return (uint64_t)sum;
+}
+
 /*
  * Sum over t of |dM_t| * sqrt(|Delta_t|^2 + [t = 1]), each root rounded up; units: stored dM * 2^-14. NUMERICS.md.
  * |dM_t|^2 <= 2^42 and |Delta_t|^2 < 2^56 + 2^41, so that the sum stays below 2^12 * 2^21 * 2^28.5 < 2^62.
@@ -46,10 +66,7 @@ static uint64_t layer_bound(const drnn_t *net, uint32_t l)
     uint64_t bound = 0;
     for (uint32_t t = 0; t < net->n_steps; ++t) {
         const int16_t *dm = &drnn_gates(net, l)[t * count];
-        uint64_t dm_squared = 0;
-        for (uint32_t i = 0; i < count; ++i) {
-            dm_squared += square(dm[i]);
-        }
+        const uint64_t dm_squared = sum_of_squares(dm, count);
         uint64_t x_squared = 0;
         uint64_t h_squared = 0;
         const uint32_t *mask = &drnn_event_mask(net, l)[t * drnn_mask_words(layer)];
@@ -191,36 +208,75 @@ static uint32_t events_of_column(drnn_t *net, uint32_t l, uint32_t column)
     return n;
 }
 
-static void step_wide(const stepper_t *s, int16_t *weight, uint32_t element, const int64_t *sums, uint32_t rows)
+static inline int32_t quotient(int32_t sum, int32_t m, int shift)
 {
-    for (uint32_t row = 0; row < rows; ++row) {
-        step_int16(s, weight, element + row, sums[row]);
+    return (int32_t)(((int64_t)sum * m) >> 32) >> shift;
+}
+
+/* Two neighbours by their random bits and sums; the first one's index is even. */
+static inline void step_pair(int16_t *w, uint32_t random, int32_t quotient0, int32_t quotient1, uint32_t *saturated)
+{
+    const int32_t random0 = quotient0 + (int32_t)(random & 0xffffu);
+    const int32_t random1 = quotient1 + (int32_t)(random >> 16);
+#ifdef __ARM_FEATURE_DSP
+    /* Each step fits 16 bits. Where no weight comes out beyond +-2^14 none was cut, and the pair is one word. */
+    uint32_t pair, steps;
+    memcpy(&pair, w, sizeof pair);
+    __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(steps) : "r"(random1), "r"(random0));
+    __asm__("qsub16 %0, %1, %2" : "=r"(pair) : "r"(pair), "r"(steps));
+    if (DRNN_LIKELY(((pair ^ (pair << 1)) & 0x80008000u) == 0)) {
+        memcpy(w, &pair, sizeof pair);
+        return;
     }
+#endif
+    w[0] = (int16_t)drnn_saturate_narrow(w[0] - (random0 >> RANDOM_BITS), DRNN_INT16_MAX, saturated);
+    w[1] = (int16_t)drnn_saturate_narrow(w[1] - (random1 >> RANDOM_BITS), DRNN_INT16_MAX, saturated);
 }
 
-static int32_t quotient(const stepper_t *s, int32_t sum)
-{
-    return (int32_t)(((int64_t)sum * s->quotient_m) >> 32) >> s->quotient_shift;
-}
-
-/* The same for sums of 32 bits, two weights at a time; `element` is even where has_quotient is used. */
+/* The same for sums of 32 bits, two weights at a time. */
 static void step_narrow(const stepper_t *s, int16_t *weight, uint32_t element, const int32_t *sums, uint32_t rows)
 {
     uint32_t row = 0;
     if (s->has_quotient && element % 2 == 0) {
         int16_t *w = &weight[element];
+        const int32_t m = s->quotient_m;
+        const int shift = s->quotient_shift;
+        uint32_t *saturated = s->saturated;
         uint32_t counter = s->key + element / 2 * DRNN_RANDOM_STRIDE;
+        if (shift == 0) { /* as a rule: one operation less for each weight */
+            for (; row + 2 <= rows; row += 2, counter += DRNN_RANDOM_STRIDE) {
+                step_pair(w + row, drnn_mix(counter), quotient(sums[row], m, 0), quotient(sums[row + 1], m, 0),
+                          saturated);
+            }
+        }
         for (; row + 2 <= rows; row += 2, counter += DRNN_RANDOM_STRIDE) {
-            const uint32_t random = drnn_mix(counter);
-            const int32_t low = w[row] - ((quotient(s, sums[row]) + (int32_t)(random & 0xffffu)) >> RANDOM_BITS);
-            const int32_t high = w[row + 1] - ((quotient(s, sums[row + 1]) + (int32_t)(random >> 16)) >> RANDOM_BITS);
-            w[row] = (int16_t)drnn_saturate_narrow(low, DRNN_INT16_MAX, s->saturated);
-            w[row + 1] = (int16_t)drnn_saturate_narrow(high, DRNN_INT16_MAX, s->saturated);
+            step_pair(w + row, drnn_mix(counter), quotient(sums[row], m, shift), quotient(sums[row + 1], m, shift),
+                      saturated);
         }
     }
     for (; row < rows; ++row) {
         step_int16(s, weight, element + row, sums[row]);
     }
+}
+
+/* The same for sums of 64 bits. Where all of them fit 32 bits, they move together and go the short way. */
+static void step_wide(const stepper_t *s, int16_t *weight, uint32_t element, int64_t *sums, uint32_t rows)
+{
+    int fits = 1;
+    for (uint32_t row = 0; row < rows; ++row) {
+        fits &= sums[row] == (int32_t)sums[row];
+    }
+    if (!fits) {
+        for (uint32_t row = 0; row < rows; ++row) {
+            step_int16(s, weight, element + row, sums[row]);
+        }
+        return;
+    }
+    int32_t *narrow = (int32_t *)(void *)sums;
+    for (uint32_t row = 0; row < rows; ++row) {
+        narrow[row] = (int32_t)sums[row];
+    }
+    step_narrow(s, weight, element, narrow, rows);
 }
 
 /* Column `column` of layer l, from its n_events events; the entries of dM that it feeds begin at `first`. */
