@@ -2,6 +2,13 @@
 
 #include "drnn_activation_narrow.h"
 
+int32_t drnn_wide_argument(int64_t m, int bits)
+{
+    const int64_t wide = drnn_round_shift(m, bits);
+    const int32_t limit = (int32_t)1 << 30;
+    return wide > limit ? limit : wide < -limit ? -limit : (int32_t)wide;
+}
+
 static int32_t clamped(int64_t x)
 {
     const int32_t limit = DRNN_ARGUMENT_MAX;

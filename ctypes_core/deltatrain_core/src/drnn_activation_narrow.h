@@ -37,16 +37,29 @@ static inline int32_t drnn_tanh_narrow_q14(int32_t x_q14)
     return x_q14 < 0 ? -tanh_q14 : tanh_q14;
 }
 
+/* As drnn_argument, of an M beyond 32 bits. */
+int32_t drnn_wide_argument(int64_t m, int bits);
+
 /* round(m / 2^bits) where it matters to an activation; beyond +-2^30, where none changes, that. bits in [1, 31]. */
 static inline int32_t drnn_argument(int64_t m, int bits)
 {
     const int32_t narrow = (int32_t)m;
-    if (DRNN_LIKELY(narrow == m)) {
-        return drnn_round_shift_narrow(narrow, bits);
+    return DRNN_LIKELY(narrow == m) ? drnn_round_shift_narrow(narrow, bits) : drnn_wide_argument(m, bits);
+}
+
+/* sigmoid and tanh of M [count] with m_frac_bits. Loops apart, for their values to stay in registers. */
+static inline void drnn_sigmoids(int16_t *restrict gates, const int64_t *restrict m, uint32_t count, int m_frac_bits)
+{
+    for (uint32_t k = 0; k < count; ++k) {
+        gates[k] = (int16_t)drnn_sigmoid_narrow_q14(drnn_argument(m[k], m_frac_bits - 13));
     }
-    const int64_t wide = drnn_round_shift(m, bits);
-    const int32_t limit = (int32_t)1 << 30;
-    return wide > limit ? limit : wide < -limit ? -limit : (int32_t)wide;
+}
+
+static inline void drnn_tanhs(int16_t *restrict gates, const int64_t *restrict m, uint32_t count, int m_frac_bits)
+{
+    for (uint32_t k = 0; k < count; ++k) {
+        gates[k] = (int16_t)drnn_tanh_narrow_q14(drnn_argument(m[k], m_frac_bits - 14));
+    }
 }
 
 #endif

@@ -8,6 +8,8 @@
 #include "drnn_internal.h"
 #include "drnn_kernels.h"
 
+#define SURELY_INT16 16384u /* what is smaller in magnitude surely fits, however it was rounded */
+
 static void clear(int32_t *values, uint32_t count)
 {
     memset(values, 0, count * sizeof(int32_t));
@@ -53,14 +55,32 @@ static int int16_exponent(uint32_t largest)
     return drnn_round_shift(largest, excess) > DRNN_INT16_MAX ? excess + 1 : excess;
 }
 
-/* Whether, by their number of bits, round(values / 2^exponent) surely fit int16. A faster look than for the largest. */
-static int fits_int16(const int32_t *values, uint32_t count, int exponent)
+/*
+ * round(values / 2^exponent) [count], those that became 0 counted. Returns bits of the largest magnitude, or of one less,
+ * before they were cut to int16.
+ */
+static uint32_t round_to_int16(int16_t *restrict stored, const int32_t *restrict values, uint32_t count, int exponent,
+                               uint32_t *underflows)
 {
     uint32_t bits = 0;
-    for (uint32_t i = 0; i < count; ++i) {
-        bits |= (uint32_t)(values[i] ^ (values[i] >> 31)); /* |v|, or |v| - 1 */
+    uint32_t zeros = 0;
+    if (exponent == 0) {
+        for (uint32_t i = 0; i < count; ++i) {
+            stored[i] = (int16_t)values[i];
+            bits |= (uint32_t)(values[i] ^ (values[i] >> 31));
+        }
+        return bits;
     }
-    return drnn_bit_length(bits) <= exponent + 14; /* |v| <= 2^14 * 2^exponent */
+    for (uint32_t i = 0; i < count; ++i) {
+        const int32_t rounded = drnn_round_shift_narrow(values[i], exponent);
+        stored[i] = (int16_t)rounded;
+        bits |= (uint32_t)(rounded ^ (rounded >> 31));
+        if (!DRNN_LIKELY(rounded != 0)) {
+            zeros += values[i] != 0;
+        }
+    }
+    *underflows += zeros;
+    return bits;
 }
 
 /*
@@ -71,29 +91,20 @@ static void store_dm(drnn_t *net, uint32_t l, uint32_t t)
 {
     const uint32_t count = drnn_m_count(drnn_layer(net, l));
     const int32_t *dm_acc = drnn_dm_acc(net, l);
-    uint32_t underflows = 0;
     int16_t *stored = &drnn_gates(net, l)[t * count];
-    const int needed = fits_int16(dm_acc, count, net->dm_exponent[l]) ? 0 : int16_exponent(drnn_largest(dm_acc, count));
-    const int raise = needed - net->dm_exponent[l];
-    if (raise > 0) {
-        for (uint32_t i = count; i < (net->n_steps - t) * count; ++i) {
-            const int16_t before = stored[i];
-            stored[i] = (int16_t)drnn_round_shift(before, raise);
-            underflows += before != 0 && stored[i] == 0;
-        }
-        net->dm_exponent[l] = needed;
-    }
-    const int exponent = net->dm_exponent[l];
-    if (exponent == 0) {
-        for (uint32_t i = 0; i < count; ++i) {
-            stored[i] = (int16_t)dm_acc[i];
-        }
-    } else {
-        for (uint32_t i = 0; i < count; ++i) {
-            const int32_t dm = dm_acc[i];
-            const int32_t rounded = drnn_round_shift_narrow(dm, exponent);
-            stored[i] = (int16_t)rounded;
-            underflows += rounded == 0 && dm != 0;
+    uint32_t underflows = 0;
+    if (round_to_int16(stored, dm_acc, count, net->dm_exponent[l], &underflows) >= SURELY_INT16) {
+        const int needed = int16_exponent(drnn_largest(dm_acc, count));
+        const int raise = needed - net->dm_exponent[l];
+        if (raise > 0) {
+            underflows = 0;
+            for (uint32_t i = count; i < (net->n_steps - t) * count; ++i) {
+                const int16_t before = stored[i];
+                stored[i] = (int16_t)drnn_round_shift_narrow(before, raise);
+                underflows += before != 0 && stored[i] == 0;
+            }
+            net->dm_exponent[l] = needed;
+            (void)round_to_int16(stored, dm_acc, count, needed, &underflows);
         }
     }
     net->result.underflow_dm += underflows;

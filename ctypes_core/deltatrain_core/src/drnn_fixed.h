@@ -101,6 +101,17 @@ static inline int32_t drnn_mul_q(int32_t a, int32_t b, int frac_bits, uint32_t *
     return drnn_saturate(drnn_round_shift((int64_t)a * b, frac_bits), DRNN_INT32_MAX, saturated);
 }
 
+/* The same for |b| <= 2^15 and frac_bits in [4, 14]: shorter where nothing saturates, which the product's high word tells. */
+static inline int32_t drnn_mul_narrow(int32_t a, int32_t b, int frac_bits, uint32_t *saturated)
+{
+    const int64_t product = (int64_t)a * b + ((int64_t)1 << (frac_bits - 1));
+    const uint32_t quarter = (uint32_t)1 << (frac_bits - 2); /* so that the result is below 2^30 */
+    if (DRNN_LIKELY((uint32_t)(product >> 32) + quarter < 2 * quarter)) {
+        return drnn_shift_narrow(product, frac_bits);
+    }
+    return drnn_mul_q(a, b, frac_bits, saturated);
+}
+
 /* *sum += addend, saturated to int32. */
 static inline void drnn_add_to(int32_t *sum, int32_t addend, uint32_t *saturated)
 {

@@ -42,17 +42,16 @@ void drnn_gru_forward(drnn_t *net, uint32_t l, uint32_t t)
     int16_t *state = &drnn_states(net, l)[t * n_hidden];
     int16_t *h = drnn_hidden(net, l);
 
+    drnn_sigmoids(gates + n_hidden, m + n_hidden, 2 * n_hidden, m_frac_bits); /* r, z */
     for (uint32_t k = 0; k < n_hidden; ++k) {
-        const int32_t r = drnn_sigmoid_narrow_q14(drnn_argument(m[n_hidden + k], m_frac_bits - 13));
-        const int32_t z = drnn_sigmoid_narrow_q14(drnn_argument(m[2 * n_hidden + k], m_frac_bits - 13));
+        const int32_t r = gates[n_hidden + k];
+        const int32_t z = gates[2 * n_hidden + k];
         const int64_t m_nh = m[3 * n_hidden + k];
         const int32_t n = candidate(m[k], m_nh, r, m_frac_bits - 14);
         const int32_t mixed = (DRNN_ONE_Q14 - z) * n + z * h[k]; /* Q28, at most 2^28 */
         h[k] = (int16_t)drnn_saturate_narrow(drnn_round_shift_narrow(mixed, 14), DRNN_V_MAX, &net->result.saturated_h);
         state[k] = h[k];
         gates[k] = (int16_t)n;
-        gates[n_hidden + k] = (int16_t)r;
-        gates[2 * n_hidden + k] = (int16_t)z;
         gates[3 * n_hidden + k] = kept(m_nh, m_frac_bits - layer->c_frac_bits, &net->result.saturated_c);
     }
 }
@@ -85,9 +84,9 @@ void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t)
             drnn_mul_q28(drnn_mul_q14(dh, DRNN_ONE_Q14 - z), DRNN_ONE_Q28 - n * n);
         const int32_t d_nh = drnn_mul_q14(d_nx, r);
         const int32_t d_r =
-            drnn_mul_q(drnn_mul_q28(d_nx, r * (DRNN_ONE_Q14 - r)), m_nh, layer->c_frac_bits, saturated);
+            drnn_mul_narrow(drnn_mul_q28(d_nx, r * (DRNN_ONE_Q14 - r)), m_nh, layer->c_frac_bits, saturated);
         const int32_t d_z =
-            drnn_mul_q28(drnn_mul_q(dh, h_prev - n, 14, saturated), z * (DRNN_ONE_Q14 - z));
+            drnn_mul_q28(drnn_mul_narrow(dh, h_prev - n, 14, saturated), z * (DRNN_ONE_Q14 - z));
 
         d_hidden[k] = drnn_mul_q14(dh, z);
         drnn_add_to(&dm[k], d_nx, saturated);

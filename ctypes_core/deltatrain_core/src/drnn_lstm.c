@@ -1,6 +1,8 @@
 /*
  * The LSTM: c_t = f c_{t-1} + i g, h_t = o tanh c_t. Accumulators and gates in the order i, f, g, o.
  */
+#include <stddef.h>
+
 #include "drnn_activation_narrow.h"
 #include "drnn_fixed.h"
 #include "drnn_internal.h"
@@ -28,22 +30,25 @@ void drnn_lstm_forward(drnn_t *net, uint32_t l, uint32_t t)
     int16_t *c = &drnn_states(net, l)[t * n_hidden];
     int16_t *h = drnn_hidden(net, l);
 
+    const int16_t *i = gates;
+    const int16_t *f = gates + n_hidden;
+    const int16_t *g = gates + 2 * n_hidden;
+    const int16_t *o = gates + 3 * n_hidden;
+
+    drnn_sigmoids(gates, m, 2 * n_hidden, m_frac_bits);
+    drnn_tanhs(gates + 2 * n_hidden, m + 2 * n_hidden, n_hidden, m_frac_bits);
+    drnn_sigmoids(gates + 3 * n_hidden, m + 3 * n_hidden, n_hidden, m_frac_bits);
     for (uint32_t k = 0; k < n_hidden; ++k) {
-        const int32_t i = drnn_sigmoid_narrow_q14(drnn_argument(m[k], m_frac_bits - 13));
-        const int32_t f = drnn_sigmoid_narrow_q14(drnn_argument(m[n_hidden + k], m_frac_bits - 13));
-        const int32_t g = drnn_tanh_narrow_q14(drnn_argument(m[2 * n_hidden + k], m_frac_bits - 14));
-        const int32_t o = drnn_sigmoid_narrow_q14(drnn_argument(m[3 * n_hidden + k], m_frac_bits - 13));
-        const int32_t c_prev = t == 0 ? 0 : c[(int32_t)k - (int32_t)n_hidden];
-        const int64_t kept = (int64_t)(f * c_prev) * unit; /* Q28, at most 2^14 * 2^15 * 2^10 */
-        const int32_t mixed = drnn_shift_narrow(kept + i * g + half, c_shift); /* below 2^26 */
-        const int32_t now = drnn_saturate_narrow(mixed, DRNN_INT16_MAX, &net->result.saturated_c);
-        const int32_t tanh_c = drnn_tanh_narrow_q14(now * unit); /* below 2^15 * 2^10 */
-        c[k] = (int16_t)now;
-        h[k] = hidden_of(o, tanh_c, &net->result.saturated_h);
-        gates[k] = (int16_t)i;
-        gates[n_hidden + k] = (int16_t)f;
-        gates[2 * n_hidden + k] = (int16_t)g;
-        gates[3 * n_hidden + k] = (int16_t)o;
+        int64_t sum = i[k] * g[k] + half;
+        if (t > 0) {
+            sum += (int64_t)(f[k] * c[(int32_t)k - (int32_t)n_hidden]) * unit; /* Q28, at most 2^14 * 2^15 * 2^10 */
+        }
+        const int32_t mixed = drnn_shift_narrow(sum, c_shift); /* below 2^26 */
+        c[k] = (int16_t)drnn_saturate_narrow(mixed, DRNN_INT16_MAX, &net->result.saturated_c);
+    }
+    for (uint32_t k = 0; k < n_hidden; ++k) {
+        const int32_t tanh_c = drnn_tanh_narrow_q14(c[k] * unit); /* below 2^15 * 2^10 */
+        h[k] = hidden_of(o[k], tanh_c, &net->result.saturated_h);
     }
 }
 
@@ -58,43 +63,50 @@ void drnn_lstm_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)
     }
 }
 
+/*
+ * Two loops of few pointers each, so that they stay in registers. On the way, d_cell holds dc as it is at t.
+ */
+static void output_gate_backward(int32_t n_hidden, int32_t unit, const int16_t *o, const int16_t *c, int32_t *d_hidden,
+                                 int32_t *d_cell, int32_t *dm_o, uint32_t *saturated)
+{
+    for (int32_t k = 0; k < n_hidden; ++k) {
+        const int32_t tanh_c = drnn_tanh_narrow_q14(c[k] * unit);
+        const int32_t open = o[k];
+        const int32_t dh = d_hidden[k];
+        d_hidden[k] = 0; /* h_{t-1} reaches step t through its deltas alone */
+        drnn_add_to(&dm_o[k], drnn_mul_q28(drnn_mul_q14(dh, tanh_c), open * (DRNN_ONE_Q14 - open)), saturated);
+        drnn_add_to(&d_cell[k], drnn_mul_q28(drnn_mul_q14(dh, open), DRNN_ONE_Q28 - tanh_c * tanh_c), saturated);
+    }
+}
+
+static void cell_gates_backward(int32_t n_hidden, int c_frac_bits, const int16_t *gates, const int16_t *c_prev,
+                                int32_t *d_cell, int32_t *dm, uint32_t *saturated)
+{
+    for (int32_t k = 0; k < n_hidden; ++k) {
+        const int32_t i = gates[k];
+        const int32_t f = gates[n_hidden + k];
+        const int32_t g = gates[2 * n_hidden + k];
+        const int32_t dc = d_cell[k];
+        drnn_add_to(&dm[k], drnn_mul_q28(drnn_mul_q14(dc, g), i * (DRNN_ONE_Q14 - i)), saturated);
+        drnn_add_to(&dm[2 * n_hidden + k], drnn_mul_q28(drnn_mul_q14(dc, i), DRNN_ONE_Q28 - g * g), saturated);
+        if (c_prev != NULL) {
+            const int32_t through_f = drnn_mul_q28(dc, f * (DRNN_ONE_Q14 - f));
+            drnn_add_to(&dm[n_hidden + k], drnn_mul_narrow(through_f, c_prev[k], c_frac_bits, saturated), saturated);
+        }
+        d_cell[k] = drnn_mul_q14(dc, f);
+    }
+}
+
 void drnn_lstm_backward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
-    const int c_frac_bits = layer->c_frac_bits;
-    const int32_t unit = c_unit(layer);
     const int16_t *gates = &drnn_gates(net, l)[t * drnn_m_count(layer)];
     const int16_t *c = &drnn_states(net, l)[t * n_hidden];
     int32_t *dm = drnn_dm_acc(net, l);
-    int32_t *d_hidden = drnn_d_hidden(net, l);
-    int32_t *d_cell = drnn_d_cell(net, l);
     uint32_t *saturated = &net->result.saturated_grad;
-
-    for (uint32_t k = 0; k < n_hidden; ++k) {
-        const int32_t i = gates[k];
-        const int32_t f = gates[n_hidden + k];
-        const int32_t g = gates[2 * n_hidden + k];
-        const int32_t o = gates[3 * n_hidden + k];
-        const int32_t tanh_c = drnn_tanh_narrow_q14(c[k] * unit);
-        const int32_t c_prev = t == 0 ? 0 : c[(int32_t)k - (int32_t)n_hidden];
-        const int32_t dh = d_hidden[k];
-
-        const int32_t d_o = drnn_mul_q28(drnn_mul_q14(dh, tanh_c), o * (DRNN_ONE_Q14 - o));
-        const int32_t through_tanh =
-            drnn_mul_q28(drnn_mul_q14(dh, o), DRNN_ONE_Q28 - tanh_c * tanh_c);
-        int32_t dc = d_cell[k];
-        drnn_add_to(&dc, through_tanh, saturated);
-        const int32_t d_i = drnn_mul_q28(drnn_mul_q14(dc, g), i * (DRNN_ONE_Q14 - i));
-        const int32_t d_f =
-            drnn_mul_q(drnn_mul_q28(dc, f * (DRNN_ONE_Q14 - f)), c_prev, c_frac_bits, saturated);
-        const int32_t d_g = drnn_mul_q28(drnn_mul_q14(dc, i), DRNN_ONE_Q28 - g * g);
-
-        d_cell[k] = drnn_mul_q14(dc, f);
-        d_hidden[k] = 0; /* h_{t-1} reaches step t through its deltas alone */
-        drnn_add_to(&dm[k], d_i, saturated);
-        drnn_add_to(&dm[n_hidden + k], d_f, saturated);
-        drnn_add_to(&dm[2 * n_hidden + k], d_g, saturated);
-        drnn_add_to(&dm[3 * n_hidden + k], d_o, saturated);
-    }
+    output_gate_backward((int32_t)n_hidden, c_unit(layer), gates + 3 * n_hidden, c, drnn_d_hidden(net, l),
+                         drnn_d_cell(net, l), dm + 3 * n_hidden, saturated);
+    cell_gates_backward((int32_t)n_hidden, layer->c_frac_bits, gates, t == 0 ? NULL : c - n_hidden, drnn_d_cell(net, l),
+                        dm, saturated);
 }

@@ -9,15 +9,23 @@
 
 #define DRNN_RANDOM_STRIDE 0x9e3779b9u /* between the counters of neighbouring pairs */
 
+#define DRNN_MIX_FIRST 0x7feb352du
+#define DRNN_MIX_SECOND 0x846ca68bu
+
 /* A bijection of 32 bits whose output bits each depend on every input bit (C. Wellons' "lowbias32", public domain). */
-static inline uint32_t drnn_mix(uint32_t x)
+static inline uint32_t drnn_mix_by(uint32_t x, uint32_t first, uint32_t second)
 {
     x ^= x >> 16;
-    x *= 0x7feb352du;
+    x *= first;
     x ^= x >> 15;
-    x *= 0x846ca68bu;
+    x *= second;
     x ^= x >> 16;
     return x;
+}
+
+static inline uint32_t drnn_mix(uint32_t x)
+{
+    return drnn_mix_by(x, DRNN_MIX_FIRST, DRNN_MIX_SECOND);
 }
 
 static inline uint32_t drnn_random_key(uint32_t seed, uint32_t step, uint32_t tensor)

@@ -213,25 +213,46 @@ static inline int32_t quotient(int32_t sum, int32_t m, int shift)
     return (int32_t)(((int64_t)sum * m) >> 32) >> shift;
 }
 
-/* Two neighbours by their random bits and sums; the first one's index is even. */
-static inline void step_pair(int16_t *w, uint32_t random, int32_t quotient0, int32_t quotient1, uint32_t *saturated)
+/* Two neighbours by their random bits and quotients; the first one's index is even. */
+static void step_pair(int16_t *w, uint32_t random, int32_t quotient0, int32_t quotient1, uint32_t *saturated)
 {
-    const int32_t random0 = quotient0 + (int32_t)(random & 0xffffu);
-    const int32_t random1 = quotient1 + (int32_t)(random >> 16);
-#ifdef __ARM_FEATURE_DSP
-    /* Each step fits 16 bits. Where no weight comes out beyond +-2^14 none was cut, and the pair is one word. */
-    uint32_t pair, steps;
-    memcpy(&pair, w, sizeof pair);
-    __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(steps) : "r"(random1), "r"(random0));
-    __asm__("qsub16 %0, %1, %2" : "=r"(pair) : "r"(pair), "r"(steps));
-    if (DRNN_LIKELY(((pair ^ (pair << 1)) & 0x80008000u) == 0)) {
-        memcpy(w, &pair, sizeof pair);
-        return;
-    }
-#endif
-    w[0] = (int16_t)drnn_saturate_narrow(w[0] - (random0 >> RANDOM_BITS), DRNN_INT16_MAX, saturated);
-    w[1] = (int16_t)drnn_saturate_narrow(w[1] - (random1 >> RANDOM_BITS), DRNN_INT16_MAX, saturated);
+    const int32_t step0 = (quotient0 + (int32_t)(random & 0xffffu)) >> RANDOM_BITS;
+    const int32_t step1 = (quotient1 + (int32_t)(random >> 16)) >> RANDOM_BITS;
+    w[0] = (int16_t)drnn_saturate_narrow(w[0] - step0, DRNN_INT16_MAX, saturated);
+    w[1] = (int16_t)drnn_saturate_narrow(w[1] - step1, DRNN_INT16_MAX, saturated);
 }
+
+#ifdef __ARM_FEATURE_DSP
+/*
+ * n pairs, of quotients without a shift. Each step fits 16 bits, and so a pair is stepped as one word; where a weight comes
+ * out beyond +-2^14, it may have been cut, and the pair is stepped by step_pair.
+ */
+static void step_pairs_dsp(int16_t *w, uint32_t counter, const int32_t *sums, int32_t m, uint32_t n, uint32_t *saturated)
+{
+    uint32_t stride = DRNN_RANDOM_STRIDE;
+    uint32_t first = DRNN_MIX_FIRST;
+    uint32_t second = DRNN_MIX_SECOND;
+    __asm__("" : "+r"(stride), "+r"(first), "+r"(second)); /* to stay in registers */
+    for (const int32_t *const end = sums + 2 * n; sums != end; sums += 2, w += 2, counter += stride) {
+        uint32_t random = drnn_mix_by(counter, first, second);
+        int32_t quotient0, quotient1, steps;
+        uint32_t pair;
+        memcpy(&pair, w, sizeof pair);
+        __asm__("smmul %0, %1, %2" : "=r"(quotient0) : "r"(sums[0]), "r"(m));
+        __asm__("smmul %0, %1, %2" : "=r"(quotient1) : "r"(sums[1]), "r"(m));
+        __asm__("uxtah %0, %1, %2" : "=r"(steps) : "r"(quotient0), "r"(random));
+        __asm__("add %0, %1, %2, lsr #16\n pkhtb %0, %0, %3, asr #16"
+                : "=&r"(steps)
+                : "r"(quotient1), "r"(random), "r"(steps));
+        __asm__("qsub16 %0, %1, %2" : "=r"(pair) : "r"(pair), "r"(steps));
+        if (DRNN_LIKELY(((pair ^ (pair << 1)) & 0x80008000u) == 0)) {
+            memcpy(w, &pair, sizeof pair);
+        } else {
+            step_pair(w, random, quotient0, quotient1, saturated);
+        }
+    }
+}
+#endif
 
 /* The same for sums of 32 bits, two weights at a time. */
 static void step_narrow(const stepper_t *s, int16_t *weight, uint32_t element, const int32_t *sums, uint32_t rows)
@@ -243,12 +264,13 @@ static void step_narrow(const stepper_t *s, int16_t *weight, uint32_t element, c
         const int shift = s->quotient_shift;
         uint32_t *saturated = s->saturated;
         uint32_t counter = s->key + element / 2 * DRNN_RANDOM_STRIDE;
-        if (shift == 0) { /* as a rule: one operation less for each weight */
-            for (; row + 2 <= rows; row += 2, counter += DRNN_RANDOM_STRIDE) {
-                step_pair(w + row, drnn_mix(counter), quotient(sums[row], m, 0), quotient(sums[row + 1], m, 0),
-                          saturated);
-            }
+#ifdef __ARM_FEATURE_DSP
+        if (shift == 0) { /* as a rule */
+            const uint32_t n = rows / 2;
+            row = 2 * n;
+            step_pairs_dsp(w, counter, sums, m, n, saturated);
         }
+#endif
         for (; row + 2 <= rows; row += 2, counter += DRNN_RANDOM_STRIDE) {
             step_pair(w + row, drnn_mix(counter), quotient(sums[row], m, shift), quotient(sums[row + 1], m, shift),
                       saturated);
@@ -274,7 +296,10 @@ static void step_wide(const stepper_t *s, int16_t *weight, uint32_t element, int
     }
     int32_t *narrow = (int32_t *)(void *)sums;
     for (uint32_t row = 0; row < rows; ++row) {
-        narrow[row] = (int32_t)sums[row];
+        int64_t sum;
+        memcpy(&sum, &sums[row], sizeof sum);
+        const int32_t value = (int32_t)sum;
+        memcpy(&narrow[row], &value, sizeof value);
     }
     step_narrow(s, weight, element, narrow, rows);
 }
