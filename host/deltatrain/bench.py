@@ -225,20 +225,22 @@ def bench(
         tell("building it with hooks between the phases")
         hooked = export(cases[0].model, board, Path(folder) / "phases", phases=True)
         tell("training")
-        totals = []
         with Emulator.start(board, plain.elf) as emulator, Device.open(emulator.port, timeout=TIMEOUT_S) as device:
             totals = [_on_device(device, case) for case in cases]
             stack = device.statistics().stack_high_water
         monitor = Path(folder) / "monitor"
         arguments = ("-qmp", f"unix:{monitor},server=on,wait=off")
         split = []
-        with Emulator.start(board, hooked.elf, arguments) as emulator:
-            with Device.open(emulator.port, timeout=TIMEOUT_S) as device:
-                for case in cases:
-                    before = _phase_ticks(monitor, hooked.elf)
-                    result = _on_device(device, case)
-                    ticks = _phase_ticks(monitor, hooked.elf) - before
-                    split.append((result, ticks * board.ticks_per_instruction[1] // board.ticks_per_instruction[0]))
+        ratio = board.ticks_per_instruction
+        with (
+            Emulator.start(board, hooked.elf, arguments) as emulator,
+            Device.open(emulator.port, timeout=TIMEOUT_S) as device,
+        ):
+            for case in cases:
+                before = _phase_ticks(monitor, hooked.elf)
+                result = _on_device(device, case)
+                ticks = _phase_ticks(monitor, hooked.elf) - before
+                split.append((result, ticks * ratio[1] // ratio[0]))
     rows = []
     for case, total, (with_hooks, phases) in zip(cases, totals, split, strict=True):
         instructions = total.instructions or 0
@@ -293,7 +295,10 @@ def _phase_ticks(monitor: Path, elf: Path) -> NDArray[np.int64]:
         line.connect(str(monitor))
         with line.makefile("rw") as file_of_line:
             file_of_line.readline()
-            for request in ({"execute": "qmp_capabilities"}, {"execute": "human-monitor-command", "arguments": command}):
+            for request in (
+                {"execute": "qmp_capabilities"},
+                {"execute": "human-monitor-command", "arguments": command},
+            ):
                 file_of_line.write(json.dumps(request) + "\n")
                 file_of_line.flush()
                 answer = json.loads(file_of_line.readline())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from deltatrain import __version__
+from deltatrain.cli.bench import bench_command
 from deltatrain.cli.board import boards, flash, stop
 from deltatrain.cli.demo import demo
 from deltatrain.cli.model import export, fit, quantize
@@ -38,5 +39,20 @@ def main() -> None:
     """
 
 
-for command in (demo, fit, quantize, export, flash, stop, train, evaluate, compare, boards, sweep, tune, study):
+for command in (
+    demo,
+    fit,
+    quantize,
+    export,
+    flash,
+    stop,
+    train,
+    evaluate,
+    compare,
+    boards,
+    bench_command,
+    sweep,
+    tune,
+    study,
+):
     main.add_command(command)
