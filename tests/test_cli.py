@@ -206,6 +206,7 @@ def test_every_command_explains_itself() -> None:
         "evaluate",
         "compare",
         "boards",
+        "bench",
         "sweep",
         "tune",
     ]
