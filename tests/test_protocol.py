@@ -499,14 +499,14 @@ def test_oversize_frames_are_refused(line: RawLine) -> None:
 def test_statistics_count_what_happened(line: RawLine) -> None:
     sequence = _sample(line, 1)
     line.ask("INFER", sequence)
-    result = protocol.unpack("dt_outcome_t", line.ask("TRAIN", sequence + 1, TRAIN_1)[1]).result
+    outcome = protocol.unpack("dt_outcome_t", line.ask("TRAIN", sequence + 1, TRAIN_1)[1])  # owns its result
     line.ask("TRAIN", sequence + 1, TRAIN_1)
     line.send(b"\0\x01\x01\0")
     line.receive()
     totals = protocol.unpack("dt_statistics_t", line.ask("STATISTICS", 1)[1])
     assert (totals.frames, totals.samples_trained, totals.samples_inferred) == (2, 1, 1)
     assert (totals.repeated, totals.damaged, totals.oversize) == (1, 1, 0)
-    assert totals.macs_forward == result.macs_forward > 0
+    assert totals.macs_forward == outcome.result.macs_forward > 0
     assert totals.ticks_forward == 3  # one begin, two frames: the native board's tick is a call
 
 
@@ -557,7 +557,8 @@ def test_targets_decide_how_a_sample_ends(native_device: Any, make_integer_model
         assert line.ask("TRAIN", 6, TRAIN_1) == (STATUS["DRNN_ERR_READOUT"], b"")
         assert line.ask("FRAMES", 7, _with_targets(b"\2\0\xff\xff", EACH))[0] == 0
         status, answer = line.ask("LEARN", 8)
-        assert (status, protocol.unpack("dt_outcome_t", answer).result.n_targets) == (0, 1)
+        outcome = protocol.unpack("dt_outcome_t", answer)
+        assert (status, outcome.result.n_targets) == (0, 1)
         assert line.ask("LEARN", 8) == (status, answer)
         assert line.step() == 1
 
