@@ -19,7 +19,7 @@ from deltatrain.fixed import FixedNetwork, scales
 from deltatrain.fixed.activation import sigmoid_q14, tanh_q14
 from deltatrain.fixed.arithmetic import round_shift, sqrt_ceil
 from deltatrain.fixed.cells import CELLS, Formats
-from deltatrain.fixed.layer import int16_exponent
+from deltatrain.fixed.layer import delta_shift, int16_exponent
 from deltatrain.fixed.rounding import mix, random_bits
 from deltatrain.fixed.softmax import cross_entropy, exp_negative_q30
 from deltatrain.model import FloatModel, LayerWeights
@@ -219,6 +219,14 @@ def test_stored_gradients() -> None:
         f"5000000 needs e = {e}, for round(5000000, {e}) = {round_shift(5_000_000, e)} but "
         f"round(5000000, {e - 1}) = {round_shift(5_000_000, e - 1)}; a 1000 stored before with e = 5 becomes "
         f"round(1000, {e - 5}) = {round_shift(1000, e - 5)}"
+    )
+
+
+def test_rounded_deltas() -> None:
+    one, two = delta_shift(100000), delta_shift(200000)
+    stated(
+        f"a column that moved by 100000 in all has n = {one}, one by 200000 has n = {two}; there a Δ of 1003 counts as "
+        f"round(1003, {two}) = {round_shift(1003, two)}"
     )
 
 

@@ -106,7 +106,7 @@ int weight_variant_train(weight_variant_t *v, drnn_t *net, uint16_t label, drnn_
     for (uint32_t column = 0; column < drnn_width(layer); ++column) {
         const int from_x = column < layer->n_in;
         const int frac_bits = from_x ? layer->wx_frac_bits : layer->wh_frac_bits;
-        const int shift = -(step.e + unit - (from_x ? layer->x_frac_bits : DRNN_H_FRAC_BITS) + frac_bits);
+        int shift = -(step.e + unit - (from_x ? layer->x_frac_bits : DRNN_H_FRAC_BITS) + frac_bits);
         const int16_t *dm = drnn_gates(net, 0) + (from_x ? 0 : drnn_h_first(layer));
         uint32_t n_events = 0;
         uint32_t value = 0;
@@ -122,6 +122,18 @@ int weight_variant_train(weight_variant_t *v, drnn_t *net, uint16_t label, drnn_
                 value += (uint32_t)__builtin_popcount(bits);
             }
         }
+        uint32_t delta_sum = 0;
+        for (uint32_t i = 0; i < n_events; ++i) {
+            delta_sum += drnn_magnitude(deltas[i]);
+        }
+        int delta_shift = 0;
+        while (delta_sum > (uint32_t)DRNN_DELTA_SUM << delta_shift) {
+            ++delta_shift;
+        }
+        for (uint32_t i = 0; i < n_events; ++i) {
+            deltas[i] = (int16_t)drnn_round_shift(deltas[i], delta_shift);
+        }
+        shift -= delta_shift;
         for (uint32_t row = 0; n_events != 0 && row < rows; ++row) {
             int64_t sum = 0;
             for (uint32_t i = 0; i < n_events; ++i) {

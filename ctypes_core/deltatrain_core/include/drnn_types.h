@@ -16,6 +16,7 @@
 #define DRNN_LOGIT_FRAC_BITS 16   /* logits and other outputs, targets of a regression, and loss; int32 */
 #define DRNN_V_MAX 16383          /* largest |x| and |h| as stored: one guard bit, so that a difference fits int16 */
 #define DRNN_GRAD_GUARD_BITS 6    /* low-order bits that carried gradients keep below those of the loss gradient */
+#define DRNN_DELTA_SUM 63487      /* of a column's |Delta| over a sample; what exceeds it is rounded for the gradient of W */
 
 #define DRNN_MAX_STEPS 4096       /* the bounds of NUMERICS.md hold up to here */
 #define DRNN_MAX_LAYERS 3         /* of recurrent layers, one upon the other */

@@ -103,39 +103,23 @@ void drnn_accumulate_columns(int64_t *m_acc, const int16_t *weight, uint32_t row
     }
 }
 
-int drnn_gradient_column(int64_t *sums, const int16_t *dm, uint32_t stride, uint32_t rows, const uint16_t *steps,
-                         const int16_t *deltas, uint32_t n)
+void drnn_gradient_column(int32_t *sums, const int16_t *dm, uint32_t stride, uint32_t rows, const uint16_t *steps,
+                          const int16_t *deltas, uint32_t n)
 {
-    uint32_t n_run = run_length(deltas, n);
-    if (n_run == n) {
-        int32_t *narrow = (int32_t *)(void *)sums;
-        uint32_t row = 0;
+    uint32_t row = 0;
 #ifdef __ARM_FEATURE_DSP
-        if (is_aligned(dm, stride)) {
-            for (; row + DRNN_ROW_BLOCK <= rows; row += DRNN_ROW_BLOCK) {
-                drnn_sum_rows_dsp(&narrow[row], dm + row, stride, steps, deltas, n);
-            }
-        }
-#endif
+    if (is_aligned(dm, stride)) {
         for (; row + DRNN_ROW_BLOCK <= rows; row += DRNN_ROW_BLOCK) {
-            sum_rows_portable(&narrow[row], dm + row, stride, steps, deltas, n);
+            drnn_sum_rows_dsp(&sums[row], dm + row, stride, steps, deltas, n);
         }
-        for (; row < rows; ++row) {
-            narrow[row] = sum_row(dm + row, stride, steps, deltas, n);
-        }
-        return 1;
     }
-    for (uint32_t row = 0; row < rows; ++row) {
-        sums[row] = 0;
+#endif
+    for (; row + DRNN_ROW_BLOCK <= rows; row += DRNN_ROW_BLOCK) {
+        sum_rows_portable(&sums[row], dm + row, stride, steps, deltas, n);
     }
-    while (n > 0) {
-        n_run = run_length(deltas, n);
-        add_run(sums, dm, stride, rows, steps, deltas, n_run, 1);
-        steps += n_run;
-        deltas += n_run;
-        n -= n_run;
+    for (; row < rows; ++row) {
+        sums[row] = sum_row(dm + row, stride, steps, deltas, n);
     }
-    return 0;
 }
 
 static int64_t dot(const int16_t *w, const int16_t *dm, uint32_t rows)

@@ -33,10 +33,10 @@ void drnn_dot_columns(int64_t *products, const int16_t *weight, uint32_t rows, c
 /*
  * sums[r] = sum over s of dm[steps[s]][r] * deltas[s]   (one column of dM . Delta^T)
  *
- * sums [rows]: of its 64 bits each, or, where it returns 1, of 32 bits each, [rows] from the same address on.
- * dm [any][stride], rows <= stride, steps and deltas [n]. Cost: rows * n MACs.
+ * sums [rows], dm [any][stride], rows <= stride, steps and deltas [n], of which |deltas| add up to 65535 at most, so that
+ * sums fit 32 bits. Cost: rows * n MACs.
  */
-int drnn_gradient_column(int64_t *sums, const int16_t *dm, uint32_t stride, uint32_t rows, const uint16_t *steps,
-                         const int16_t *deltas, uint32_t n);
+void drnn_gradient_column(int32_t *sums, const int16_t *dm, uint32_t stride, uint32_t rows, const uint16_t *steps,
+                          const int16_t *deltas, uint32_t n);
 
 #endif

@@ -185,9 +185,21 @@ static void update_readout(drnn_t *net, drnn_scale_t step)
     }
 }
 
-/* Steps at which `column` was active, with its Delta there. Columns must come in ascending order: event_start[t] is
- * the cursor into step t's values. */
-static uint32_t events_of_column(drnn_t *net, uint32_t l, uint32_t column)
+/* The smallest n with sum <= DRNN_DELTA_SUM * 2^n; the sum is below 2^27, so n <= 12. */
+static int delta_shift(uint32_t sum)
+{
+    int shift = 0;
+    while (sum > (uint32_t)DRNN_DELTA_SUM << shift) {
+        ++shift;
+    }
+    return shift;
+}
+
+/*
+ * Steps at which `column` was active, with its Delta / 2^shift there, rounded, so that their sums fit 32 bits. Columns must
+ * come in ascending order: event_start[t] is the cursor into step t's values.
+ */
+static uint32_t events_of_column(drnn_t *net, uint32_t l, uint32_t column, int *shift)
 {
     const uint32_t words = drnn_mask_words(drnn_layer(net, l));
     const uint32_t *mask = &drnn_event_mask(net, l)[column / DRNN_MASK_BITS];
@@ -198,11 +210,19 @@ static uint32_t events_of_column(drnn_t *net, uint32_t l, uint32_t column)
     uint16_t *steps = drnn_column_steps(net);
     int16_t *deltas = drnn_column_deltas(net);
     uint32_t n = 0;
+    uint32_t sum = 0;
     for (uint32_t t = 0; t < n_steps; ++t) {
         if (mask[t * words] & bit) {
             steps[n] = (uint16_t)t;
             deltas[n] = values[cursors[t]++];
+            sum += drnn_magnitude(deltas[n]);
             ++n;
+        }
+    }
+    *shift = delta_shift(sum);
+    if (*shift > 0) {
+        for (uint32_t a = 0; a < n; ++a) {
+            deltas[a] = (int16_t)drnn_round_shift_narrow(deltas[a], *shift);
         }
     }
     return n;
@@ -281,46 +301,27 @@ static void step_narrow(const stepper_t *s, int16_t *weight, uint32_t element, c
     }
 }
 
-/* The same for sums of 64 bits. Where all of them fit 32 bits, they move together and go the short way. */
-static void step_wide(const stepper_t *s, int16_t *weight, uint32_t element, int64_t *sums, uint32_t rows)
-{
-    int fits = 1;
-    for (uint32_t row = 0; row < rows; ++row) {
-        fits &= sums[row] == (int32_t)sums[row];
-    }
-    if (!fits) {
-        for (uint32_t row = 0; row < rows; ++row) {
-            step_int16(s, weight, element + row, sums[row]);
-        }
-        return;
-    }
-    int32_t *narrow = (int32_t *)(void *)sums;
-    for (uint32_t row = 0; row < rows; ++row) {
-        int64_t sum;
-        memcpy(&sum, &sums[row], sizeof sum);
-        const int32_t value = (int32_t)sum;
-        memcpy(&narrow[row], &value, sizeof value);
-    }
-    step_narrow(s, weight, element, narrow, rows);
-}
-
-/* Column `column` of layer l, from its n_events events; the entries of dM that it feeds begin at `first`. */
-static void update_column(drnn_t *net, uint32_t l, const stepper_t *s, uint32_t column, uint32_t first,
-                          uint32_t n_events)
+/*
+ * Column `column` of layer l; the entries of dM that it feeds begin at `first`, dM * Delta is in units of 2^exponent, and the
+ * weights have frac_bits.
+ */
+static void update_column(drnn_t *net, uint32_t l, drnn_scale_t step, uint32_t column, uint32_t first, int exponent,
+                          int frac_bits)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t rows = drnn_rows(layer);
-    const uint32_t element = column * rows;
-    int64_t *sums = drnn_m_acc(net, l); /* M itself is not needed any more */
-    DRNN_PHASE(GRADIENT);
-    const int narrow = drnn_gradient_column(sums, drnn_gates(net, l) + first, drnn_m_count(layer), rows,
-                                            drnn_column_steps(net), drnn_column_deltas(net), n_events);
-    DRNN_PHASE(UPDATE);
-    if (narrow) {
-        step_narrow(s, drnn_weight(net, l), element, (const int32_t *)(const void *)sums, rows);
-    } else {
-        step_wide(s, drnn_weight(net, l), element, sums, rows);
+    int shift;
+    const uint32_t n_events = events_of_column(net, l, column, &shift);
+    if (n_events == 0) {
+        return;
     }
+    int32_t *sums = (int32_t *)(void *)drnn_m_acc(net, l); /* M itself is not needed any more */
+    DRNN_PHASE(GRADIENT);
+    drnn_gradient_column(sums, drnn_gates(net, l) + first, drnn_m_count(layer), rows, drnn_column_steps(net),
+                         drnn_column_deltas(net), n_events);
+    DRNN_PHASE(UPDATE);
+    const stepper_t s = stepper(net, step, exponent + shift, frac_bits, DRNN_T_PER_LAYER * l + DRNN_T_WEIGHT);
+    step_narrow(&s, drnn_weight(net, l), column * rows, sums, rows);
     net->result.macs_gradient += rows * n_events;
     ++net->result.columns_updated;
 }
@@ -330,20 +331,11 @@ static void update_layer(drnn_t *net, uint32_t l, drnn_scale_t step)
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t id = DRNN_T_PER_LAYER * l;
     const int exponent = net->result.grad_exponent + net->dm_exponent[l] - DRNN_GRAD_GUARD_BITS; /* of stored dM */
-    const stepper_t from_x =
-        stepper(net, step, exponent - layer->x_frac_bits, layer->wx_frac_bits, id + DRNN_T_WEIGHT);
-    const stepper_t from_h =
-        stepper(net, step, exponent - DRNN_H_FRAC_BITS, layer->wh_frac_bits, id + DRNN_T_WEIGHT);
-    for (uint32_t column = 0; column < drnn_width(layer); ++column) {
-        const uint32_t n_events = events_of_column(net, l, column);
-        if (n_events == 0) {
-            continue;
-        }
-        if (column < layer->n_in) {
-            update_column(net, l, &from_x, column, 0, n_events);
-        } else {
-            update_column(net, l, &from_h, column, drnn_h_first(layer), n_events);
-        }
+    for (uint32_t column = 0; column < layer->n_in; ++column) {
+        update_column(net, l, step, column, 0, exponent - layer->x_frac_bits, layer->wx_frac_bits);
+    }
+    for (uint32_t column = layer->n_in; column < drnn_width(layer); ++column) {
+        update_column(net, l, step, column, drnn_h_first(layer), exponent - DRNN_H_FRAC_BITS, layer->wh_frac_bits);
     }
     const stepper_t bias = stepper(net, step, exponent, DRNN_BIAS_FRAC_BITS, id + DRNN_T_BIAS);
     for (uint32_t i = 0; i < drnn_m_count(layer); ++i) {

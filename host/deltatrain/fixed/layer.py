@@ -19,6 +19,7 @@ from deltatrain.quant_model import QuantLayer
 
 BIAS_FRAC_BITS = 24
 GRAD_GUARD_BITS = 6
+DELTA_SUM = 63487
 # A layer's tensors in the random function, and how far the next layer's are from them.
 WEIGHT, BIAS = 0, 1
 TENSORS_PER_LAYER = 8
@@ -166,17 +167,28 @@ class FixedLayer:
         exponent = result.grad_exponent + self.exponent - GRAD_GUARD_BITS  # of the stored dM
         deltas = np.array([step.delta for step in self.history])  # (T, n + H)
         masks = np.array([step.mask for step in self.history])
+        shifts = np.array([delta_shift(int(total)) for total in np.abs(deltas).sum(axis=0)])  # (n + H,)
+        deltas = np.stack([round_shift(deltas[:, j], shift) for j, shift in enumerate(shifts)], axis=1)
         # (n + H, G·H): sums over time, exact
         gradient = np.concatenate([deltas[:, :n].T @ self._of_x(self.dm), deltas[:, n:].T @ self._of_h(self.dm)])
         exponents = np.empty((n + layer.n_hidden, 1), np.int64)
         exponents[:n] = exponent - layer.x_frac_bits + layer.wx_frac_bits
         exponents[n:] = exponent - 14 + layer.wh_frac_bits
+        exponents += shifts[:, None]
         touched = np.any(masks, axis=0, keepdims=True).T
         first = TENSORS_PER_LAYER * self.index
         self.weight = stepper.stepped(self.weight, gradient, exponents, first + WEIGHT, INT16_LIMIT, touched)
         self.bias = stepper.stepped(self.bias, self.dm[0], exponent + BIAS_FRAC_BITS, first + BIAS, INT32_LIMIT)
         result.columns_updated += int(touched.sum())
         result.macs_gradient += self._rows * int(masks.sum())
+
+
+def delta_shift(total: int) -> int:
+    """The smallest n ≥ 0 with Σ_t |Δ_t,j| ≤ 63487 · 2^n, so that Σ_t |round(Δ_t,j, n)| ≤ 65535 over 4,096 steps."""
+    shift = 0
+    while total > DELTA_SUM << shift:
+        shift += 1
+    return shift
 
 
 def int16_exponent(largest: int) -> int:
