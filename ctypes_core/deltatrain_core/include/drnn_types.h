@@ -172,7 +172,7 @@ enum drnn_tensor_id {
     DRNN_T_READOUT_WEIGHT = 2, /* int16 [n_outputs][n_hidden of the last layer] */
     DRNN_T_READOUT_BIAS = 3,   /* int32 [n_outputs] */
     DRNN_T_HIDDEN = 4,         /* int16 [n_hidden], after the last frame */
-    DRNN_T_CELL = 5,           /* int16 [n_hidden], LSTM alone, after the last frame */
+    DRNN_T_CELL = 5,           /* int16 [n_hidden], LSTM alone, after the last frame; at first an earlier sample's */
     DRNN_T_LOGITS = 6,         /* int32 [n_outputs], outputs of the frame last judged, in training the last one */
     DRNN_T_DM = 7,             /* int16 [n_steps][A * n_hidden], of the last training step; empty during a sample; of
                                   DRNN_CHECKPOINTS segment_steps at most, the first ones */

@@ -3,7 +3,7 @@
  */
 #include <string.h>
 
-#include "drnn_internal.h"
+#include "drnn_history.h"
 
 #define ALIGNMENT 8u
 
@@ -36,7 +36,14 @@ static int layers_are_supported(const drnn_model_t *model)
         }
         macs += (uint64_t)model->max_steps * drnn_rows(layer) * drnn_width(layer);
     }
-    return macs <= UINT32_MAX;
+    /* Checkpoints at worst: forward, M anew and back once more, the first two twice. */
+    return macs <= UINT32_MAX / (model->memory == DRNN_CHECKPOINTS ? 5u : 1u);
+}
+
+static int memory_is_supported(const drnn_model_t *model)
+{
+    return model->memory == DRNN_CHECKPOINTS ? in_range(model->segment_steps, 1, model->max_steps)
+                                             : model->memory <= DRNN_INFERENCE && model->segment_steps == 0;
 }
 
 static uint32_t larger(uint32_t a, uint32_t b)
@@ -58,26 +65,39 @@ static void place_layer(drnn_plan_t *plan, const drnn_model_t *model, uint32_t l
     const uint32_t width = drnn_width(layer);
     const uint32_t n_hidden = layer->n_hidden;
     const uint32_t m_count = drnn_m_count(layer);
-    const uint32_t steps = model->max_steps;
+    const uint32_t n_states = layer->cell == DRNN_RNN ? 0 : n_hidden;
+    const uint32_t steps = drnn_window(model);
+    const int trains = model->memory != DRNN_INFERENCE;
     const uint32_t n_dx = l > 0 ? layer->n_in : 0; /* nobody reads the first layer's */
 
     regions->weight = place(plan, width * drnn_rows(layer), sizeof(int16_t));
     regions->bias = place(plan, m_count, sizeof(int32_t));
 
     regions->gates = place(plan, steps * m_count, sizeof(int16_t));
-    regions->states = place(plan, layer->cell == DRNN_RNN ? 0 : steps * n_hidden, sizeof(int16_t));
+    regions->states = place(plan, (1u + steps) * n_states, sizeof(int16_t));
     regions->event_mask = place(plan, steps * drnn_mask_words(layer), sizeof(uint32_t));
     regions->event_start = place(plan, steps, sizeof(uint32_t));
-    regions->event_value = place(plan, steps * width, sizeof(int16_t));
+    regions->event_value = place(plan, drnn_max_events(model, layer), sizeof(int16_t));
+    if (model->memory == DRNN_CHECKPOINTS) {
+        const uint32_t n_last = n_hidden * (drnn_has_cell(layer) ? 2u : 1u);
+        const uint32_t n_segments = (model->max_steps + steps - 1u) / steps;
+        regions->checkpoints = place(plan, (n_segments - 1u) * (width + n_last), sizeof(int16_t));
+        regions->last_states = place(plan, n_last, sizeof(int16_t));
+        regions->gradient = place(plan, width * drnn_rows(layer), sizeof(int32_t));
+        regions->delta_sum = place(plan, width, sizeof(uint32_t));
+        regions->raises = place(plan, DRNN_RAISES_COUNT, sizeof(uint16_t));
+    }
 
     regions->m_acc = place(plan, larger(m_count, n_dx), sizeof(int64_t));
     regions->v_hat = place(plan, width, sizeof(int16_t));
     regions->hidden = place(plan, n_hidden, sizeof(int16_t));
-    regions->dm_acc = place(plan, m_count, sizeof(int32_t));
-    regions->d_hidden = place(plan, n_hidden, sizeof(int32_t));
-    regions->d_h_hat = place(plan, n_hidden, sizeof(int32_t));
-    regions->d_cell = place(plan, layer->cell == DRNN_LSTM ? n_hidden : 0, sizeof(int32_t));
-    regions->d_x_hat = place(plan, n_dx, sizeof(int32_t));
+    if (trains) {
+        regions->dm_acc = place(plan, m_count, sizeof(int32_t));
+        regions->d_hidden = place(plan, n_hidden, sizeof(int32_t));
+        regions->d_h_hat = place(plan, n_hidden, sizeof(int32_t));
+        regions->d_cell = place(plan, layer->cell == DRNN_LSTM ? n_hidden : 0, sizeof(int32_t));
+        regions->d_x_hat = place(plan, n_dx, sizeof(int32_t));
+    }
 }
 
 int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
@@ -86,12 +106,14 @@ int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
         model->readout > DRNN_REGRESSION ||
         !in_range(model->n_outputs, model->readout == DRNN_REGRESSION ? 1 : 2, DRNN_MAX_OUTPUTS) ||
         !in_range(model->max_steps, 1, DRNN_MAX_STEPS) ||
-        !in_range(model->readout_frac_bits, 10, 15) || !layers_are_supported(model)) {
+        !in_range(model->readout_frac_bits, 10, 15) || !memory_is_supported(model) || !layers_are_supported(model)) {
         return DRNN_ERR_MODEL;
     }
     const uint32_t n_outputs = model->n_outputs;
     const uint32_t n_hidden = model->layers[model->n_layers - 1].n_hidden;
     const int at_last = model->readout == DRNN_LAST;
+    const int trains = model->memory != DRNN_INFERENCE;
+    const uint32_t list = drnn_window(model);
     uint32_t widest = 0;
 
     memset(plan, 0, sizeof *plan);
@@ -103,14 +125,16 @@ int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
     plan->readout_bias = place(plan, n_outputs, sizeof(int32_t));
     plan->logits = place(plan, n_outputs, sizeof(int32_t));
     plan->d_logits = place(plan, n_outputs, sizeof(int32_t));
-    plan->d_outputs = place(plan, (at_last ? 1 : model->max_steps) * n_outputs, sizeof(int16_t));
-    plan->d_readout = place(plan, at_last ? 0 : n_outputs * (n_hidden + 1u), sizeof(int64_t));
+    plan->frames = place(plan, model->memory == DRNN_CHECKPOINTS ? model->max_steps * model->layers[0].n_in : 0,
+                         sizeof(int16_t));
+    plan->d_outputs = place(plan, trains ? (at_last ? 1 : model->max_steps) * n_outputs : 0, sizeof(int16_t));
+    plan->d_readout = place(plan, trains && !at_last ? n_outputs * (n_hidden + 1u) : 0, sizeof(int64_t));
     plan->columns = place(plan, widest, sizeof(uint16_t));
-    plan->column_steps = place(plan, model->max_steps, sizeof(uint16_t));
-    plan->column_deltas = place(plan, model->max_steps, sizeof(int16_t));
-    plan->replay_frame = place(plan, model->replay == NULL ? 0 : model->layers[0].n_in, sizeof(int16_t));
-    plan->replay_target = place(plan, model->replay == NULL || model->readout != DRNN_REGRESSION ? 0 : n_outputs,
-                                sizeof(int32_t));
+    plan->column_steps = place(plan, list, sizeof(uint16_t));
+    plan->column_deltas = place(plan, list, sizeof(int16_t));
+    plan->replay_frame = place(plan, trains && model->replay != NULL ? model->layers[0].n_in : 0, sizeof(int16_t));
+    plan->replay_target =
+        place(plan, trains && model->replay != NULL && model->readout == DRNN_REGRESSION ? n_outputs : 0, sizeof(int32_t));
     return DRNN_OK;
 }
 

@@ -7,7 +7,7 @@
 #include "drnn_activation.h"
 #include "drnn_activation_narrow.h"
 #include "drnn_fixed.h"
-#include "drnn_internal.h"
+#include "drnn_history.h"
 
 /* n = tanh(M_nx + r M_nh), both rounded to Q14 first, by `bits` in [10, 16]. */
 static inline int32_t candidate(int64_t m_nx, int64_t m_nh, int32_t r, int bits)
@@ -38,8 +38,8 @@ void drnn_gru_forward(drnn_t *net, uint32_t l, uint32_t t)
     const uint32_t n_hidden = layer->n_hidden;
     const int m_frac_bits = drnn_m_frac_bits(layer);
     const int64_t *m = drnn_m_acc(net, l);
-    int16_t *gates = &drnn_gates(net, l)[t * drnn_m_count(layer)];
-    int16_t *state = &drnn_states(net, l)[t * n_hidden];
+    int16_t *gates = drnn_gates_of(net, l, t);
+    int16_t *state = drnn_states_of(net, l, t);
     int16_t *h = drnn_hidden(net, l);
 
     drnn_sigmoids(gates + n_hidden, m + n_hidden, 2 * n_hidden, m_frac_bits); /* r, z */
@@ -59,15 +59,15 @@ void drnn_gru_forward(drnn_t *net, uint32_t l, uint32_t t)
 void drnn_gru_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)
 {
     const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
-    memcpy(h, &drnn_states(net, l)[t * n_hidden], n_hidden * sizeof(int16_t));
+    memcpy(h, drnn_states_of(net, l, t), n_hidden * sizeof(int16_t));
 }
 
 void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
-    const int16_t *gates = &drnn_gates(net, l)[t * drnn_m_count(layer)];
-    const int16_t *state = &drnn_states(net, l)[t * n_hidden];
+    const int16_t *gates = drnn_gates_of(net, l, t);
+    const int16_t *h_before = drnn_states_of(net, l, t - 1u);
     int32_t *dm = drnn_dm_acc(net, l);
     int32_t *d_hidden = drnn_d_hidden(net, l);
     uint32_t *saturated = &net->result.saturated_grad;
@@ -77,7 +77,7 @@ void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t)
         const int32_t r = gates[n_hidden + k];
         const int32_t z = gates[2 * n_hidden + k];
         const int32_t m_nh = gates[3 * n_hidden + k];
-        const int32_t h_prev = t == 0 ? 0 : state[(int32_t)k - (int32_t)n_hidden];
+        const int32_t h_prev = h_before[k];
         const int32_t dh = d_hidden[k];
 
         const int32_t d_nx =

@@ -84,6 +84,7 @@ DRNN_REGION(int32_t, readout_bias)
 DRNN_REGION(int32_t, logits)
 DRNN_REGION(int32_t, d_logits)
 DRNN_REGION(int16_t, d_outputs)
+DRNN_REGION(int16_t, frames)
 DRNN_REGION(int64_t, d_readout)
 DRNN_REGION(uint16_t, columns)
 DRNN_REGION(uint16_t, column_steps)
@@ -104,6 +105,11 @@ DRNN_LAYER_REGION(int16_t, states)
 DRNN_LAYER_REGION(uint32_t, event_mask)
 DRNN_LAYER_REGION(uint32_t, event_start)
 DRNN_LAYER_REGION(int16_t, event_value)
+DRNN_LAYER_REGION(int16_t, checkpoints)
+DRNN_LAYER_REGION(int16_t, last_states)
+DRNN_LAYER_REGION(int32_t, gradient)
+DRNN_LAYER_REGION(uint32_t, delta_sum)
+DRNN_LAYER_REGION(uint16_t, raises)
 DRNN_LAYER_REGION(int64_t, m_acc)
 DRNN_LAYER_REGION(int16_t, v_hat)
 DRNN_LAYER_REGION(int16_t, hidden)
@@ -124,6 +130,9 @@ static inline uint32_t drnn_lowest_bit(uint32_t word)
 {
     return (uint32_t)__builtin_ctz(word);
 }
+
+/* drnn_forward.c: layer l before the first frame: h = 0, v_hat = 0, M = b, no event. */
+void drnn_begin_layer(drnn_t *net, uint32_t l);
 
 /*
  * The cells (drnn_lstm.c, drnn_gru.c, drnn_rnn.c), all units of layer l at step t.

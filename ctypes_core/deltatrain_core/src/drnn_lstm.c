@@ -5,7 +5,7 @@
 
 #include "drnn_activation_narrow.h"
 #include "drnn_fixed.h"
-#include "drnn_internal.h"
+#include "drnn_history.h"
 
 static int32_t c_unit(const drnn_layer_t *layer) /* from c to Q14 */
 {
@@ -26,8 +26,9 @@ void drnn_lstm_forward(drnn_t *net, uint32_t l, uint32_t t)
     const int c_shift = 28 - layer->c_frac_bits;
     const int32_t half = (int32_t)1 << (c_shift - 1);
     const int64_t *m = drnn_m_acc(net, l);
-    int16_t *gates = &drnn_gates(net, l)[t * drnn_m_count(layer)];
-    int16_t *c = &drnn_states(net, l)[t * n_hidden];
+    int16_t *gates = drnn_gates_of(net, l, t);
+    const int16_t *c_prev = drnn_states_of(net, l, t - 1u);
+    int16_t *c = drnn_states_of(net, l, t);
     int16_t *h = drnn_hidden(net, l);
 
     const int16_t *i = gates;
@@ -39,10 +40,7 @@ void drnn_lstm_forward(drnn_t *net, uint32_t l, uint32_t t)
     drnn_tanhs(gates + 2 * n_hidden, m + 2 * n_hidden, n_hidden, m_frac_bits);
     drnn_sigmoids(gates + 3 * n_hidden, m + 3 * n_hidden, n_hidden, m_frac_bits);
     for (uint32_t k = 0; k < n_hidden; ++k) {
-        int64_t sum = i[k] * g[k] + half;
-        if (t > 0) {
-            sum += (int64_t)(f[k] * c[(int32_t)k - (int32_t)n_hidden]) * unit; /* Q28, at most 2^14 * 2^15 * 2^10 */
-        }
+        const int64_t sum = i[k] * g[k] + half + (int64_t)(f[k] * c_prev[k]) * unit; /* Q28, 2^14 * 2^15 * 2^10 at most */
         const int32_t mixed = drnn_shift_narrow(sum, c_shift); /* below 2^26 */
         c[k] = (int16_t)drnn_saturate_narrow(mixed, DRNN_INT16_MAX, &net->result.saturated_c);
     }
@@ -56,8 +54,8 @@ void drnn_lstm_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
-    const int16_t *o = &drnn_gates(net, l)[t * drnn_m_count(layer) + 3 * n_hidden];
-    const int16_t *c = &drnn_states(net, l)[t * n_hidden];
+    const int16_t *o = drnn_gates_of(net, l, t) + 3 * n_hidden;
+    const int16_t *c = drnn_states_of(net, l, t);
     for (uint32_t k = 0; k < n_hidden; ++k) {
         h[k] = hidden_of(o[k], drnn_tanh_narrow_q14(c[k] * c_unit(layer)), &(uint32_t){0});
     }
@@ -89,10 +87,8 @@ static void cell_gates_backward(int32_t n_hidden, int c_frac_bits, const int16_t
         const int32_t dc = d_cell[k];
         drnn_add_to(&dm[k], drnn_mul_q28(drnn_mul_q14(dc, g), i * (DRNN_ONE_Q14 - i)), saturated);
         drnn_add_to(&dm[2 * n_hidden + k], drnn_mul_q28(drnn_mul_q14(dc, i), DRNN_ONE_Q28 - g * g), saturated);
-        if (c_prev != NULL) {
-            const int32_t through_f = drnn_mul_q28(dc, f * (DRNN_ONE_Q14 - f));
-            drnn_add_to(&dm[n_hidden + k], drnn_mul_narrow(through_f, c_prev[k], c_frac_bits, saturated), saturated);
-        }
+        const int32_t through_f = drnn_mul_q28(dc, f * (DRNN_ONE_Q14 - f));
+        drnn_add_to(&dm[n_hidden + k], drnn_mul_narrow(through_f, c_prev[k], c_frac_bits, saturated), saturated);
         d_cell[k] = drnn_mul_q14(dc, f);
     }
 }
@@ -101,12 +97,12 @@ void drnn_lstm_backward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
-    const int16_t *gates = &drnn_gates(net, l)[t * drnn_m_count(layer)];
-    const int16_t *c = &drnn_states(net, l)[t * n_hidden];
+    const int16_t *gates = drnn_gates_of(net, l, t);
+    const int16_t *c = drnn_states_of(net, l, t);
     int32_t *dm = drnn_dm_acc(net, l);
     uint32_t *saturated = &net->result.saturated_grad;
     output_gate_backward((int32_t)n_hidden, c_unit(layer), gates + 3 * n_hidden, c, drnn_d_hidden(net, l),
                          drnn_d_cell(net, l), dm + 3 * n_hidden, saturated);
-    cell_gates_backward((int32_t)n_hidden, layer->c_frac_bits, gates, t == 0 ? NULL : c - n_hidden, drnn_d_cell(net, l),
+    cell_gates_backward((int32_t)n_hidden, layer->c_frac_bits, gates, c - n_hidden, drnn_d_cell(net, l),
                         dm, saturated);
 }

@@ -109,6 +109,9 @@ int drnn_replay(drnn_t *net, drnn_result_t *result)
     if (k < 0) {
         return k;
     }
+    if (model->memory == DRNN_INFERENCE) {
+        return DRNN_ERR_INFERENCE;
+    }
     const uint16_t label = model->replay->label[k];
     const uint8_t *events = &model->replay->events[model->replay->start[k]];
     int16_t *x = drnn_replay_frame(net);
@@ -116,7 +119,9 @@ int drnn_replay(drnn_t *net, drnn_result_t *result)
     drnn_begin(net);
     for (uint32_t t = 0; t < model->replay->n_steps[k]; ++t) {
         events = decode_frame(model, events, x);
-        drnn_push(net, x); /* drnn_init saw that the store fits the model */
+        if (drnn_push(net, x) < 0) {
+            return DRNN_ERR_EVENTS; /* drnn_init saw that the store fits the model in all else */
+        }
         give_target(net, label);
     }
     if (model->readout == DRNN_LAST) {

@@ -3,7 +3,7 @@
  */
 #include "drnn_activation_narrow.h"
 #include "drnn_fixed.h"
-#include "drnn_internal.h"
+#include "drnn_history.h"
 
 void drnn_rnn_forward(drnn_t *net, uint32_t l, uint32_t t)
 {
@@ -11,7 +11,7 @@ void drnn_rnn_forward(drnn_t *net, uint32_t l, uint32_t t)
     const uint32_t n_hidden = layer->n_hidden;
     const int m_frac_bits = drnn_m_frac_bits(layer);
     const int64_t *m = drnn_m_acc(net, l);
-    int16_t *gates = &drnn_gates(net, l)[t * n_hidden];
+    int16_t *gates = drnn_gates_of(net, l, t);
     int16_t *h = drnn_hidden(net, l);
 
     for (uint32_t k = 0; k < n_hidden; ++k) {
@@ -24,7 +24,7 @@ void drnn_rnn_forward(drnn_t *net, uint32_t l, uint32_t t)
 void drnn_rnn_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)
 {
     const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
-    const int16_t *gates = &drnn_gates(net, l)[t * n_hidden];
+    const int16_t *gates = drnn_gates_of(net, l, t);
     for (uint32_t k = 0; k < n_hidden; ++k) {
         h[k] = (int16_t)drnn_saturate(gates[k], DRNN_V_MAX, &(uint32_t){0});
     }
@@ -33,7 +33,7 @@ void drnn_rnn_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)
 void drnn_rnn_backward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
-    const int16_t *gates = &drnn_gates(net, l)[t * n_hidden];
+    const int16_t *gates = drnn_gates_of(net, l, t);
     int32_t *d_hidden = drnn_d_hidden(net, l);
     uint32_t *saturated = &net->result.saturated_grad;
 

@@ -27,7 +27,7 @@ void drnn_begin_targets(drnn_t *net)
     net->d_shift = NO_SHIFT;
     net->n_judged = 0;
     net->loss_sum = 0;
-    if (net->model->readout != DRNN_LAST) {
+    if (net->model->readout != DRNN_LAST && net->model->memory != DRNN_INFERENCE) {
         memset(drnn_d_outputs(net), 0, (uint32_t)net->model->max_steps * net->model->n_outputs * sizeof(int16_t));
     }
 }
@@ -49,7 +49,7 @@ static void shorten(drnn_t *net, int shift)
 }
 
 /* The frame's d_logits -> its row of d_outputs: the largest of the sample has 14 bits, small errors keep precision. */
-static void store(drnn_t *net)
+static void store_gradient(drnn_t *net)
 {
     const uint32_t n_outputs = net->model->n_outputs;
     const int32_t *d_logits = drnn_d_logits(net);
@@ -62,6 +62,13 @@ static void store(drnn_t *net)
     const int shift = net->d_shift == NO_SHIFT ? 0 : net->d_shift;
     for (uint32_t k = 0; k < n_outputs; ++k) {
         d[k] = (int16_t)drnn_rescale(d_logits[k], shift);
+    }
+}
+
+static void store(drnn_t *net)
+{
+    if (net->model->memory != DRNN_INFERENCE) { /* the way back alone needs it */
+        store_gradient(net);
     }
     net->n_judged = net->n_steps;
     ++net->result.n_targets;
