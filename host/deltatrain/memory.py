@@ -67,6 +67,9 @@ class Memory:
         return words
 
 
+WHOLE_HISTORY = Memory()
+
+
 def budget_of(fraction: float | None) -> int:
     """An event budget as the device takes it, rounded up; None is room for all. InputError outside (0, 1)."""
     if fraction is None:

@@ -18,7 +18,7 @@ from deltatrain import model_file
 from deltatrain.errors import InputError, ModelError
 from deltatrain.exemplars import Exemplars
 from deltatrain.features import FeatureConfig
-from deltatrain.memory import Memory
+from deltatrain.memory import WHOLE_HISTORY, Memory
 from deltatrain.model import N_ACCUMULATORS, N_GATES
 from deltatrain.readouts import NOT_SCALED, TargetScale
 from deltatrain.reference import READOUT_KINDS
@@ -115,7 +115,7 @@ class QuantModel:
     readout: str = "last"
     target_scale: TargetScale = NOT_SCALED
     replay: Exemplars | None = None
-    memory: Memory = Memory()
+    memory: Memory = WHOLE_HISTORY
 
     @property
     def n_in(self) -> int:
