@@ -160,6 +160,7 @@ typedef struct {
     uint32_t n_targets;        /* frames that were given a target */
     uint32_t n_wrong;          /* of these, where another class had the largest logit; of a regression 0 */
     uint32_t macs_recomputed;  /* multiply-accumulates done once more, of DRNN_CHECKPOINTS: W.Delta, W.v_hat, W^T.dM */
+    uint32_t reserved;         /* 0 */
 } drnn_result_t;
 
 /*
