@@ -182,7 +182,8 @@ typedef struct {
     uint32_t event_start;   /* uint32 [T]: where the values of step t start; later the cursor of the update */
     uint32_t event_value;   /* int16 [T * (n_in + n_hidden)]: the Delta of active entries, step after step */
     /* scratch */
-    uint32_t m_acc;         /* int64 [A * n_hidden, in an upper layer n_in at least]: M; going back, products */
+    uint32_t m_acc;         /* int64 [A * n_hidden, in an upper layer n_in at least]: M (drnn_accumulators.h); going
+                               back, products and sums */
     uint32_t v_hat;         /* int16 [n_in + n_hidden] */
     uint32_t hidden;        /* int16 [n_hidden] */
     uint32_t dm_acc;        /* int32 [A * n_hidden]: dM, carried */
@@ -201,9 +202,7 @@ typedef struct {
     uint32_t d_logits;      /* int32 [n_outputs]: of the frame last judged, in full */
     uint32_t d_outputs;     /* int16 [T, DRNN_LAST: 1][n_outputs]: of each frame, scaled; 0 without a target */
     uint32_t d_readout;     /* int64 [n_outputs][n_hidden + 1], not DRNN_LAST: gradient of the readout, its bias last */
-    uint32_t columns;       /* uint16 [widest n_in + n_hidden]: active columns of one step */
-    uint32_t column_steps;  /* uint16 [T]: steps at which one column was active */
-    uint32_t column_deltas; /* int16 [T]: its Delta there */
+    uint32_t entries;       /* pairs of words [T, an n_in + n_in + n_hidden at least]: a product's list (drnn_kernels.h) */
     uint32_t replay_frame;  /* int16 [n_in], where there are exemplars: the frame being decoded */
     uint32_t replay_target; /* int32 [n_outputs], where there are and the readout is DRNN_REGRESSION */
     uint32_t total;
@@ -217,6 +216,7 @@ typedef struct {
     drnn_config_t config;
     uint32_t phase;            /* whether a sample is under way */
     uint32_t n_steps;          /* frames of the sample so far */
+    uint8_t m_is_wide[DRNN_MAX_LAYERS];   /* whether M is held in 64 bits */
     uint32_t n_events[DRNN_MAX_LAYERS];   /* of the sample so far, of inputs and hidden units alike */
     int32_t dm_exponent[DRNN_MAX_LAYERS]; /* of each layer's stored dM beyond the carried gradients' unit */
     int32_t d_shift;           /* by which the stored d_outputs were shortened */

@@ -92,12 +92,12 @@ int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
     const uint32_t n_outputs = model->n_outputs;
     const uint32_t n_hidden = model->layers[model->n_layers - 1].n_hidden;
     const int at_last = model->readout == DRNN_LAST;
-    uint32_t widest = 0;
+    uint32_t longest = 0; /* list of the forward product: an input may take two entries */
 
     memset(plan, 0, sizeof *plan);
     for (uint32_t l = 0; l < model->n_layers; ++l) {
         place_layer(plan, model, l);
-        widest = larger(widest, drnn_width(&model->layers[l]));
+        longest = larger(longest, drnn_width(&model->layers[l]) + model->layers[l].n_in);
     }
     plan->readout_weight = place(plan, n_outputs * n_hidden, sizeof(int16_t));
     plan->readout_bias = place(plan, n_outputs, sizeof(int32_t));
@@ -105,9 +105,7 @@ int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
     plan->d_logits = place(plan, n_outputs, sizeof(int32_t));
     plan->d_outputs = place(plan, (at_last ? 1 : model->max_steps) * n_outputs, sizeof(int16_t));
     plan->d_readout = place(plan, at_last ? 0 : n_outputs * (n_hidden + 1u), sizeof(int64_t));
-    plan->columns = place(plan, widest, sizeof(uint16_t));
-    plan->column_steps = place(plan, model->max_steps, sizeof(uint16_t));
-    plan->column_deltas = place(plan, model->max_steps, sizeof(int16_t));
+    plan->entries = place(plan, larger(longest, model->max_steps), sizeof(drnn_entry_t));
     plan->replay_frame = place(plan, model->replay == NULL ? 0 : model->layers[0].n_in, sizeof(int16_t));
     plan->replay_target = place(plan, model->replay == NULL || model->readout != DRNN_REGRESSION ? 0 : n_outputs,
                                 sizeof(int32_t));

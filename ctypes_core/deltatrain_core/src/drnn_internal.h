@@ -5,6 +5,7 @@
 #define DRNN_INTERNAL_H
 
 #include "drnn.h"
+#include "drnn_kernels.h"
 
 enum drnn_phase {
     DRNN_PHASE_IDLE = 0,   /* no sample, or its history is consumed */
@@ -85,9 +86,7 @@ DRNN_REGION(int32_t, logits)
 DRNN_REGION(int32_t, d_logits)
 DRNN_REGION(int16_t, d_outputs)
 DRNN_REGION(int64_t, d_readout)
-DRNN_REGION(uint16_t, columns)
-DRNN_REGION(uint16_t, column_steps)
-DRNN_REGION(int16_t, column_deltas)
+DRNN_REGION(drnn_entry_t, entries)
 DRNN_REGION(int16_t, replay_frame)
 DRNN_REGION(int32_t, replay_target)
 

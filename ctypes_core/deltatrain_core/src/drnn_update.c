@@ -196,33 +196,34 @@ static int delta_shift(uint32_t sum)
 }
 
 /*
- * Steps at which `column` was active, with its Delta / 2^shift there, rounded, so that their sums fit 32 bits. Columns must
- * come in ascending order: event_start[t] is the cursor into step t's values.
+ * The steps at which `column` was active into drnn_entries: dM from entry `first` on, and Delta / 2^shift, rounded, so that
+ * their sums fit 32 bits. Columns must come in ascending order: event_start[t] is the cursor into step t's values.
  */
-static uint32_t events_of_column(drnn_t *net, uint32_t l, uint32_t column, int *shift)
+static uint32_t events_of_column(drnn_t *net, uint32_t l, uint32_t column, uint32_t first, int *shift)
 {
     const uint32_t words = drnn_mask_words(drnn_layer(net, l));
+    const uint32_t m_count = drnn_m_count(drnn_layer(net, l));
     const uint32_t *mask = &drnn_event_mask(net, l)[column / DRNN_MASK_BITS];
     const uint32_t bit = (uint32_t)1 << (column % DRNN_MASK_BITS);
     const uint32_t n_steps = net->n_steps;
+    const int16_t *dm = drnn_gates(net, l);
     const int16_t *values = drnn_event_value(net, l);
     uint32_t *cursors = drnn_event_start(net, l);
-    uint16_t *steps = drnn_column_steps(net);
-    int16_t *deltas = drnn_column_deltas(net);
+    drnn_entry_t *entries = drnn_entries(net);
     uint32_t n = 0;
     uint32_t sum = 0;
     for (uint32_t t = 0; t < n_steps; ++t) {
         if (mask[t * words] & bit) {
-            steps[n] = (uint16_t)t;
-            deltas[n] = values[cursors[t]++];
-            sum += drnn_magnitude(deltas[n]);
+            entries[n].place = drnn_place(dm, t * m_count + first);
+            entries[n].factor = values[cursors[t]++];
+            sum += drnn_magnitude(entries[n].factor);
             ++n;
         }
     }
     *shift = delta_shift(sum);
     if (*shift > 0) {
         for (uint32_t a = 0; a < n; ++a) {
-            deltas[a] = (int16_t)drnn_round_shift_narrow(deltas[a], *shift);
+            entries[a].factor = drnn_round_shift_narrow(entries[a].factor, *shift);
         }
     }
     return n;
@@ -311,14 +312,13 @@ static void update_column(drnn_t *net, uint32_t l, drnn_scale_t step, uint32_t c
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t rows = drnn_rows(layer);
     int shift;
-    const uint32_t n_events = events_of_column(net, l, column, &shift);
+    const uint32_t n_events = events_of_column(net, l, column, first, &shift);
     if (n_events == 0) {
         return;
     }
     int32_t *sums = (int32_t *)(void *)drnn_m_acc(net, l); /* M itself is not needed any more */
     DRNN_PHASE(GRADIENT);
-    drnn_gradient_column(sums, drnn_gates(net, l) + first, drnn_m_count(layer), rows, drnn_column_steps(net),
-                         drnn_column_deltas(net), n_events);
+    drnn_sum_columns(sums, drnn_gates(net, l), rows, drnn_entries(net), n_events);
     DRNN_PHASE(UPDATE);
     const stepper_t s = stepper(net, step, exponent + shift, frac_bits, DRNN_T_PER_LAYER * l + DRNN_T_WEIGHT);
     step_narrow(&s, drnn_weight(net, l), column * rows, sums, rows);
