@@ -30,6 +30,12 @@ def sigmoid_above_half_q16(k: int) -> Decimal:
     return (1 / (1 + (-Decimal(k) / SIGMOID_STEPS_PER_UNIT).exp()) - Decimal("0.5")) * 2**16
 
 
+def sigmoid_entry(k: int) -> Decimal:
+    """The rounded value at k in the high half, the rise to the next one in the low half."""
+    low, high = (sigmoid_above_half_q16(i).to_integral_value(ROUND_HALF_EVEN) for i in (k, k + 1))
+    return low * 2**16 + (high - low)
+
+
 def exp2_negative_q30(k: int) -> Decimal:
     """2^(−k / 64) · 2^30."""
     return Decimal(2) ** (-Decimal(k) / EXP2_STEPS) * 2**30
@@ -50,10 +56,10 @@ def text() -> str:
         return (
             HEADER
             + table(
-                "const uint16_t drnn_sigmoid_table[DRNN_SIGMOID_ENTRIES]",
-                sigmoid_above_half_q16,
-                SIGMOID_RANGE * SIGMOID_STEPS_PER_UNIT + 1,
-                "",
+                "const uint32_t drnn_sigmoid_table[DRNN_SIGMOID_ENTRIES]",
+                sigmoid_entry,
+                SIGMOID_RANGE * SIGMOID_STEPS_PER_UNIT,
+                "u",
             )
             + table("const uint32_t drnn_exp2_table[DRNN_EXP2_ENTRIES]", exp2_negative_q30, EXP2_STEPS + 1, "u")
         )

@@ -206,10 +206,11 @@ typedef struct {
     uint32_t gradient;      /* int32 [n_in + n_hidden][G * n_hidden]: of W */
     uint32_t delta_sum;     /* uint32 [n_in + n_hidden]: of a column's |Delta| over the sample */
     uint32_t raises;        /* uint16 [DRNN_RAISES_COUNT]: where dM's exponent grows, drnn_checkpoint.c */
-    /* scratch */
-    uint32_t m_acc;         /* int64 [A * n_hidden, in an upper layer n_in at least]: M; going back, products */
-    uint32_t v_hat;         /* int16 [n_in + n_hidden] */
+    /* scratch; regions that are never in use at once share room: place_scratch in drnn_arena.c */
     uint32_t hidden;        /* int16 [n_hidden] */
+    uint32_t m_acc;         /* int64 [A * n_hidden]: M (drnn_accumulators.h); later a column's sums */
+    uint32_t v_hat;         /* int16 [n_in + n_hidden] */
+    uint32_t products;      /* int64 [n_hidden, in an upper layer n_in at least]: going back, of a step */
     uint32_t dm_acc;        /* int32 [A * n_hidden]: dM, carried */
     uint32_t d_hidden;      /* int32 [n_hidden], carried, as the following */
     uint32_t d_h_hat;       /* int32 [n_hidden] */
@@ -227,9 +228,7 @@ typedef struct {
     uint32_t frames;        /* int16 [T][n_in], DRNN_CHECKPOINTS: the sample's */
     uint32_t d_outputs;     /* int16 [T, DRNN_LAST: 1][n_outputs], in training: of each frame, scaled; 0 without a target */
     uint32_t d_readout;     /* int64 [n_outputs][n_hidden + 1], not DRNN_LAST: gradient of the readout, its bias last */
-    uint32_t columns;       /* uint16 [widest n_in + n_hidden]: active columns of one step */
-    uint32_t column_steps;  /* uint16 [T]: steps at which one column was active */
-    uint32_t column_deltas; /* int16 [T]: its Delta there */
+    uint32_t entries;       /* pairs of words [T, an n_in + n_in + n_hidden at least]: a product's list (drnn_kernels.h) */
     uint32_t replay_frame;  /* int16 [n_in], where there are exemplars: the frame being decoded */
     uint32_t replay_target; /* int32 [n_outputs], where there are and the readout is DRNN_REGRESSION */
     uint32_t total;
@@ -247,6 +246,7 @@ typedef struct {
     uint32_t n_steps;          /* frames of the sample so far */
     uint32_t segment;          /* number of the segment whose history is held; DRNN_HISTORY: 0 */
     uint32_t n_refused;        /* samples dropped because their events exceeded the budget, since drnn_init */
+    uint8_t m_is_wide[DRNN_MAX_LAYERS];   /* whether M is held in 64 bits */
     uint32_t n_events[DRNN_MAX_LAYERS];   /* of the segment so far, of inputs and hidden units alike */
     int32_t dm_exponent[DRNN_MAX_LAYERS]; /* of each layer's stored dM beyond the carried gradients' unit */
     int32_t d_shift;           /* by which the stored d_outputs were shortened */

@@ -58,6 +58,39 @@ static uint32_t place(drnn_plan_t *plan, uint32_t count, uint32_t item_bytes)
     return start;
 }
 
+/*
+ * Scratch of a layer. Going back, M and v_hat are of no use any more, so that what is carried takes M's place and the
+ * products of a step that of v_hat; but checkpoints need both again, and so have products alone in M's place.
+ */
+static void place_scratch(drnn_plan_t *plan, const drnn_model_t *model, uint32_t l)
+{
+    const drnn_layer_t *layer = &model->layers[l];
+    drnn_layer_plan_t *regions = &plan->layers[l];
+    const uint32_t n_hidden = layer->n_hidden;
+    const uint32_t m_count = drnn_m_count(layer);
+    const uint32_t n_dx = l > 0 ? layer->n_in : 0; /* nobody reads the first layer's */
+    const uint32_t n_products = larger(n_hidden, n_dx);
+    const int shares = model->memory != DRNN_CHECKPOINTS;
+    const int trains = model->memory != DRNN_INFERENCE;
+
+    regions->hidden = place(plan, n_hidden, sizeof(int16_t));
+    const uint32_t start = plan->total;
+    regions->m_acc = place(plan, shares ? m_count : larger(m_count, n_products), sizeof(int64_t));
+    const uint32_t m_end = plan->total;
+    plan->total = shares ? start : m_end;
+    regions->dm_acc = place(plan, trains ? m_count : 0, sizeof(int32_t));
+    regions->d_hidden = place(plan, trains ? n_hidden : 0, sizeof(int32_t));
+    regions->d_h_hat = place(plan, trains ? n_hidden : 0, sizeof(int32_t));
+    regions->d_cell = place(plan, trains && drnn_has_cell(layer) ? n_hidden : 0, sizeof(int32_t));
+    regions->d_x_hat = place(plan, trains ? n_dx : 0, sizeof(int32_t));
+    const uint32_t carried_end = plan->total;
+    regions->products = shares ? place(plan, trains ? n_products : 0, sizeof(int64_t)) : regions->m_acc;
+    const uint32_t products_end = plan->total;
+    plan->total = larger(m_end, carried_end);
+    regions->v_hat = place(plan, drnn_width(layer), sizeof(int16_t));
+    plan->total = larger(plan->total, products_end);
+}
+
 static void place_layer(drnn_plan_t *plan, const drnn_model_t *model, uint32_t l)
 {
     const drnn_layer_t *layer = &model->layers[l];
@@ -67,8 +100,9 @@ static void place_layer(drnn_plan_t *plan, const drnn_model_t *model, uint32_t l
     const uint32_t m_count = drnn_m_count(layer);
     const uint32_t n_states = layer->cell == DRNN_RNN ? 0 : n_hidden;
     const uint32_t steps = drnn_window(model);
-    const int trains = model->memory != DRNN_INFERENCE;
-    const uint32_t n_dx = l > 0 ? layer->n_in : 0; /* nobody reads the first layer's */
+    const int by_segments = model->memory == DRNN_CHECKPOINTS;
+    const uint32_t n_segments = (model->max_steps + steps - 1u) / steps;
+    const uint32_t n_last = by_segments ? n_hidden * (drnn_has_cell(layer) ? 2u : 1u) : 0;
 
     regions->weight = place(plan, width * drnn_rows(layer), sizeof(int16_t));
     regions->bias = place(plan, m_count, sizeof(int32_t));
@@ -78,26 +112,12 @@ static void place_layer(drnn_plan_t *plan, const drnn_model_t *model, uint32_t l
     regions->event_mask = place(plan, steps * drnn_mask_words(layer), sizeof(uint32_t));
     regions->event_start = place(plan, steps, sizeof(uint32_t));
     regions->event_value = place(plan, drnn_max_events(model, layer), sizeof(int16_t));
-    if (model->memory == DRNN_CHECKPOINTS) {
-        const uint32_t n_last = n_hidden * (drnn_has_cell(layer) ? 2u : 1u);
-        const uint32_t n_segments = (model->max_steps + steps - 1u) / steps;
-        regions->checkpoints = place(plan, (n_segments - 1u) * (width + n_last), sizeof(int16_t));
-        regions->last_states = place(plan, n_last, sizeof(int16_t));
-        regions->gradient = place(plan, width * drnn_rows(layer), sizeof(int32_t));
-        regions->delta_sum = place(plan, width, sizeof(uint32_t));
-        regions->raises = place(plan, DRNN_RAISES_COUNT, sizeof(uint16_t));
-    }
-
-    regions->m_acc = place(plan, larger(m_count, n_dx), sizeof(int64_t));
-    regions->v_hat = place(plan, width, sizeof(int16_t));
-    regions->hidden = place(plan, n_hidden, sizeof(int16_t));
-    if (trains) {
-        regions->dm_acc = place(plan, m_count, sizeof(int32_t));
-        regions->d_hidden = place(plan, n_hidden, sizeof(int32_t));
-        regions->d_h_hat = place(plan, n_hidden, sizeof(int32_t));
-        regions->d_cell = place(plan, layer->cell == DRNN_LSTM ? n_hidden : 0, sizeof(int32_t));
-        regions->d_x_hat = place(plan, n_dx, sizeof(int32_t));
-    }
+    regions->checkpoints = place(plan, by_segments ? (n_segments - 1u) * (width + n_last) : 0, sizeof(int16_t));
+    regions->last_states = place(plan, n_last, sizeof(int16_t));
+    regions->gradient = place(plan, by_segments ? width * drnn_rows(layer) : 0, sizeof(int32_t));
+    regions->delta_sum = place(plan, by_segments ? width : 0, sizeof(uint32_t));
+    regions->raises = place(plan, by_segments ? DRNN_RAISES_COUNT : 0, sizeof(uint16_t));
+    place_scratch(plan, model, l);
 }
 
 int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
@@ -113,13 +133,12 @@ int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
     const uint32_t n_hidden = model->layers[model->n_layers - 1].n_hidden;
     const int at_last = model->readout == DRNN_LAST;
     const int trains = model->memory != DRNN_INFERENCE;
-    const uint32_t list = drnn_window(model);
-    uint32_t widest = 0;
+    uint32_t longest = trains ? drnn_window(model) : 0; /* list: of the forward product an input may take two entries */
 
     memset(plan, 0, sizeof *plan);
     for (uint32_t l = 0; l < model->n_layers; ++l) {
         place_layer(plan, model, l);
-        widest = larger(widest, drnn_width(&model->layers[l]));
+        longest = larger(longest, drnn_width(&model->layers[l]) + model->layers[l].n_in);
     }
     plan->readout_weight = place(plan, n_outputs * n_hidden, sizeof(int16_t));
     plan->readout_bias = place(plan, n_outputs, sizeof(int32_t));
@@ -129,9 +148,7 @@ int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
                          sizeof(int16_t));
     plan->d_outputs = place(plan, trains ? (at_last ? 1 : model->max_steps) * n_outputs : 0, sizeof(int16_t));
     plan->d_readout = place(plan, trains && !at_last ? n_outputs * (n_hidden + 1u) : 0, sizeof(int64_t));
-    plan->columns = place(plan, widest, sizeof(uint16_t));
-    plan->column_steps = place(plan, list, sizeof(uint16_t));
-    plan->column_deltas = place(plan, list, sizeof(int16_t));
+    plan->entries = place(plan, longest, sizeof(drnn_entry_t));
     plan->replay_frame = place(plan, trains && model->replay != NULL ? model->layers[0].n_in : 0, sizeof(int16_t));
     plan->replay_target =
         place(plan, trains && model->replay != NULL && model->readout == DRNN_REGRESSION ? n_outputs : 0, sizeof(int32_t));

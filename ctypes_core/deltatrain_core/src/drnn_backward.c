@@ -123,14 +123,14 @@ static void store_dm(drnn_t *net, uint32_t l, uint32_t t)
     net->result.underflow_dm += underflows;
 }
 
-/*
- * Columns [first, end) of layer l that were active at step t, in ascending order, with the number of the first one's
- * event among those of the step; returns how many there are.
- */
+/* Columns [first, end) of layer l that were active at step t into drnn_entries, ascending; returns how many there are. */
 static uint32_t active_columns(const drnn_t *net, uint32_t l, uint32_t t, uint32_t first, uint32_t end)
 {
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const int16_t *weight = drnn_weight(net, l);
+    const uint32_t rows = drnn_rows(layer);
     const uint32_t *mask = drnn_event_mask_of(net, l, t);
-    uint16_t *columns = drnn_columns(net);
+    drnn_entry_t *entries = drnn_entries(net);
     uint32_t n_active = 0;
     for (uint32_t word = first / DRNN_MASK_BITS; word * DRNN_MASK_BITS < end; ++word) {
         uint32_t bits = mask[word];
@@ -142,7 +142,9 @@ static uint32_t active_columns(const drnn_t *net, uint32_t l, uint32_t t, uint32
             if (column >= end) {
                 break;
             }
-            columns[n_active++] = (uint16_t)column;
+            entries[n_active].place = drnn_place(weight, column * rows);
+            entries[n_active].factor = (int32_t)column;
+            ++n_active;
         }
     }
     return n_active;
@@ -159,7 +161,6 @@ static int32_t sign_of_event(const drnn_t *net, uint32_t l, uint32_t t, uint32_t
 /*
  * W^T dM_t over the hidden units active at step t, and the path through v_hat: what reaches h_{t-1} through its deltas
  * is added to d_hidden. `beta` is the regulariser's factor in the carried gradients' unit.
- * M's scratch holds the products: M itself is not needed any more.
  */
 static void through_hidden_deltas(drnn_t *net, uint32_t l, uint32_t t, int32_t beta)
 {
@@ -167,15 +168,15 @@ static void through_hidden_deltas(drnn_t *net, uint32_t l, uint32_t t, int32_t b
     const uint32_t rows = drnn_rows(layer);
     const int16_t *dm = drnn_gates_of(net, l, t) + drnn_h_first(layer);
     const uint32_t n_active = active_columns(net, l, t, layer->n_in, drnn_width(layer));
-    int64_t *products = drnn_m_acc(net, l);
+    int64_t *products = drnn_products(net, l);
     int32_t *d_h_hat = drnn_d_h_hat(net, l);
     uint32_t *saturated = &net->result.saturated_grad;
 
-    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_columns(net), n_active);
+    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_entries(net), n_active);
     net->result.macs_backward += rows * n_active;
 
     for (uint32_t a = 0; a < n_active; ++a) {
-        const uint32_t j = (uint32_t)drnn_columns(net)[a] - layer->n_in;
+        const uint32_t j = (uint32_t)drnn_entries(net)[a].factor - layer->n_in;
         /* |product| <= 2^42 and the shift is in [-7, 16]: below 2^50 */
         int64_t sum = drnn_rescale(products[a], layer->wh_frac_bits - net->dm_exponent[l]);
         if (beta != 0) {
@@ -195,15 +196,15 @@ static void through_input_deltas(drnn_t *net, uint32_t l, uint32_t t)
     const uint32_t rows = drnn_rows(layer);
     const int16_t *dm = drnn_gates_of(net, l, t);
     const uint32_t n_active = active_columns(net, l, t, 0, layer->n_in);
-    int64_t *products = drnn_m_acc(net, l);
+    int64_t *products = drnn_products(net, l);
     int32_t *d_x_hat = drnn_d_x_hat(net, l);
     uint32_t *saturated = &net->result.saturated_grad;
 
-    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_columns(net), n_active);
+    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_entries(net), n_active);
     net->result.macs_backward += rows * n_active;
 
     for (uint32_t a = 0; a < n_active; ++a) {
-        const uint32_t j = drnn_columns(net)[a];
+        const uint32_t j = (uint32_t)drnn_entries(net)[a].factor;
         /* |product| <= 2^42 and the shift is in [-9, 16]: below 2^52 */
         const int32_t d_delta = drnn_saturate(drnn_rescale(products[a], layer->wx_frac_bits - net->dm_exponent[l]),
                                               DRNN_INT32_MAX, saturated);

@@ -8,9 +8,9 @@
  */
 #include <string.h>
 
+#include "drnn_accumulators.h"
 #include "drnn_fixed.h"
 #include "drnn_history.h"
-#include "drnn_kernels.h"
 
 #define N_SO_FAR 0u
 #define N_IN_ALL 1u
@@ -67,38 +67,22 @@ void drnn_next_segment(drnn_t *net)
     ++net->segment;
 }
 
-/* Add W v_hat to M, columns [first, end); the history, not yet in use, lends its room to the list of entries. */
-static void add_v_hat(drnn_t *net, uint32_t l, uint32_t first, uint32_t end, uint32_t m_first, int shift)
-{
-    const uint32_t rows = drnn_rows(drnn_layer(net, l));
-    const int16_t *v_hat = drnn_v_hat(net, l);
-    uint16_t *columns = drnn_columns(net);
-    int16_t *values = drnn_event_value(net, l);
-    uint32_t n = 0;
-    for (uint32_t j = first; j < end; ++j) {
-        if (v_hat[j] != 0) {
-            columns[n] = (uint16_t)j;
-            values[n++] = v_hat[j];
-        }
-    }
-    drnn_accumulate_columns(drnn_m_acc(net, l) + m_first, drnn_weight(net, l), rows, columns, values, n, shift);
-    net->result.macs_recomputed += rows * n;
-}
-
 static void restore_layer(drnn_t *net, uint32_t l, uint32_t number)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
-    drnn_begin_layer(net, l);
     if (number == 0) {
+        drnn_begin_layer(net, l);
         return;
     }
     const int16_t *kept = checkpoint(net, l, number);
-    const int m_frac_bits = drnn_m_frac_bits(layer);
-    memcpy(drnn_v_hat(net, l), kept, drnn_width(layer) * sizeof(int16_t));
+    int16_t *v_hat = drnn_v_hat(net, l);
+    memcpy(v_hat, kept, drnn_width(layer) * sizeof(int16_t));
     restore_states(net, l, kept + drnn_width(layer));
-    add_v_hat(net, l, 0, layer->n_in, 0, m_frac_bits - layer->wx_frac_bits - layer->x_frac_bits);
-    add_v_hat(net, l, layer->n_in, drnn_width(layer), drnn_h_first(layer),
-              m_frac_bits - layer->wh_frac_bits - DRNN_H_FRAC_BITS);
+    drnn_m_compute(net, l);
+    for (uint32_t j = 0; j < drnn_width(layer); ++j) {
+        net->result.macs_recomputed += v_hat[j] != 0 ? drnn_rows(layer) : 0;
+    }
+    net->n_events[l] = 0;
 }
 
 /* Hold segment `number`: compute its history again. It counts nothing but what that took. */
@@ -187,23 +171,19 @@ static void add_to_gradient(drnn_t *net, uint32_t l)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t rows = drnn_rows(layer);
-    int32_t *sums = (int32_t *)(void *)drnn_m_acc(net, l); /* M is computed again before it is needed */
+    int32_t *sums = drnn_sums(net, l);
     int32_t *gradient = drnn_gradient(net, l);
-    int16_t *deltas = drnn_column_deltas(net);
+    drnn_entry_t *entries = drnn_entries(net);
     for (uint32_t column = 0; column < drnn_width(layer); ++column, gradient += rows) {
-        const uint32_t n = drnn_events_of_column(net, l, column);
+        const uint32_t n = drnn_events_of_column(net, l, column, column < layer->n_in ? 0 : drnn_h_first(layer));
         if (n == 0) {
             continue;
         }
-        const int shift = drnn_delta_shift(drnn_delta_sum(net, l)[column]);
-        for (uint32_t a = 0; a < n && shift > 0; ++a) {
-            deltas[a] = (int16_t)drnn_round_shift_narrow(deltas[a], shift);
-        }
-        const int16_t *dm = drnn_gates(net, l) + (column < layer->n_in ? 0 : drnn_h_first(layer));
         DRNN_PHASE(GRADIENT);
-        drnn_gradient_column(sums, dm, drnn_m_count(layer), rows, drnn_column_steps(net), deltas, n);
+        drnn_round_events(entries, n, drnn_delta_shift(drnn_delta_sum(net, l)[column]));
+        drnn_sum_columns(sums, drnn_gates(net, l), rows, entries, n);
         for (uint32_t row = 0; row < rows; ++row) {
-            gradient[row] += sums[row]; /* over the sample below 65535 * 2^15 < 2^31 */
+            gradient[row] += sums[row]; /* over the sample at most DRNN_FACTOR_SUM * 2^15 < 2^31 */
         }
         DRNN_PHASE(OTHER);
         net->result.macs_gradient += rows * n;

@@ -67,6 +67,42 @@ static inline int32_t drnn_round_shift_narrow(int32_t value, int bits)
     return ((value >> (bits - 1)) + 1) >> 1;
 }
 
+/* The product of the low halves of a and b, unsigned and below 2^15 each, and what is added to it. */
+static inline uint32_t drnn_mul_halves(uint32_t a, uint32_t b, uint32_t addend)
+{
+#ifdef __ARM_FEATURE_DSP
+    uint32_t result;
+    __asm__("smlabb %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(addend));
+    return result;
+#else
+    return (a & 0xffffu) * b + addend;
+#endif
+}
+
+/*
+ * The factor with which drnn_scale_down divides by 2^bits, rounding as drnn_round_shift does; bits in [2, 31]. With the DSP
+ * extension the division is one multiplication, of which the high word is rounded.
+ */
+static inline int32_t drnn_divisor(int bits)
+{
+#ifdef __ARM_FEATURE_DSP
+    return (int32_t)((uint32_t)1 << (32 - bits));
+#else
+    return bits;
+#endif
+}
+
+static inline int32_t drnn_scale_down(int32_t value, int32_t divisor)
+{
+#ifdef __ARM_FEATURE_DSP
+    int32_t result;
+    __asm__("smmulr %0, %1, %2" : "=r"(result) : "r"(value), "r"(divisor));
+    return result;
+#else
+    return drnn_round_shift_narrow(value, divisor);
+#endif
+}
+
 /*
  * drnn_mul_q14 and drnn_mul_q28: a * b / 2^bits, rounded, for |b| <= 2^bits and |a| < 2^31. No more than |a| in magnitude,
  * so that nothing saturates. In Thumb-2 the carry of the shift is the half that rounds: three instructions.

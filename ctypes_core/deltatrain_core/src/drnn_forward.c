@@ -4,23 +4,24 @@
  */
 #include <string.h>
 
+#include "drnn_accumulators.h"
 #include "drnn_fixed.h"
 #include "drnn_history.h"
 #include "drnn_kernels.h"
 
+#ifdef __ARM_FEATURE_DSP
+#include "drnn_encode_dsp.h"
+#endif
+
 void drnn_begin_layer(drnn_t *net, uint32_t l)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
-    const int64_t bias_unit = (int64_t)1 << (drnn_m_frac_bits(layer) - DRNN_BIAS_FRAC_BITS);
-    int64_t *m_acc = drnn_m_acc(net, l);
-    for (uint32_t i = 0; i < drnn_m_count(layer); ++i) {
-        m_acc[i] = drnn_bias(net, l)[i] * bias_unit;
-    }
     memset(drnn_v_hat(net, l), 0, drnn_width(layer) * sizeof(int16_t));
     memset(drnn_hidden(net, l), 0, layer->n_hidden * sizeof(int16_t));
     if (layer->cell != DRNN_RNN) {
         memset(drnn_states(net, l), 0, layer->n_hidden * sizeof(int16_t)); /* before the first step */
     }
+    drnn_m_compute(net, l);
     net->n_events[l] = 0;
 }
 
@@ -39,26 +40,58 @@ int drnn_begin(drnn_t *net)
     return DRNN_OK;
 }
 
-/*
- * Encode v[count] against v_hat: where |v - v_hat| >= theta and not 0, the entry is active and v_hat follows.
- * `first` is the column of v[0]. Appends to columns and deltas, sets the mask's bits; returns the number of events.
- */
-static uint32_t encode(const int16_t *v, int16_t *v_hat, uint32_t count, uint32_t first, int32_t theta, uint32_t *mask,
-                       uint16_t *columns, int16_t *deltas)
+/* Where the events of a step go, and what they have in common. */
+typedef struct {
+    const int16_t *weight;
+    uint32_t rows;
+    uint32_t *mask;
+    int16_t *delta;       /* the next event's place among the values */
+    drnn_entry_t *entry;  /* and in the list of the product */
+    uint32_t bits;        /* of the magnitudes of all factors, or of one less */
+} events_t;
+
+/* v[j], column `column`, is active: v_hat follows. M's entries that it feeds begin at `first`. */
+static inline void transmit(events_t *events, int16_t v, int16_t *v_hat, uint32_t column, uint32_t first, int shift)
 {
-    uint32_t n_active = 0;
-    for (uint32_t j = 0; j < count; ++j) {
-        const int32_t delta = v[j] - v_hat[j];
-        if (delta != 0 && drnn_magnitude(delta) >= (uint32_t)theta) {
-            const uint32_t column = first + j;
-            mask[column / DRNN_MASK_BITS] |= (uint32_t)1 << (column % DRNN_MASK_BITS);
-            columns[n_active] = (uint16_t)column;
-            deltas[n_active] = (int16_t)delta; /* |v|, |v_hat| <= DRNN_V_MAX: it fits */
-            v_hat[j] = v[j];
-            ++n_active;
+    const int32_t delta = v - *v_hat; /* |v|, |v_hat| <= DRNN_V_MAX: it fits int16 */
+    const drnn_entry_t entry = drnn_m_entry(events->weight, column, events->rows, first, delta, shift);
+    *v_hat = v;
+    *events->delta++ = (int16_t)delta;
+    *events->entry++ = entry;
+    events->mask[column / DRNN_MASK_BITS] |= (uint32_t)1 << (column % DRNN_MASK_BITS);
+    events->bits |= (uint32_t)(entry.factor ^ (entry.factor >> 31));
+}
+
+/*
+ * Encode v[count] against v_hat: where |v - v_hat| >= theta and not 0, the entry is active. `column` is that of v[0].
+ * Returns the number of events.
+ */
+static uint32_t encode(events_t *events, const int16_t *v, int16_t *v_hat, uint32_t count, uint32_t column, int32_t theta,
+                       uint32_t first, int shift)
+{
+    const int16_t *const start = events->delta;
+    const int32_t least = theta > 1 ? theta : 1;
+    uint32_t j = 0;
+#ifdef __ARM_FEATURE_DSP
+    const uint32_t below = (uint32_t)(least - 1) * 0x10001u;
+    for (; j + 2 <= count; j += 2) {
+        const uint32_t active = drnn_beyond_dsp(&v[j], &v_hat[j], below);
+        if (active != 0) {
+            if (active & 0xffffu) {
+                transmit(events, v[j], &v_hat[j], column + j, first, shift);
+            }
+            if (active >> 16) {
+                transmit(events, v[j + 1], &v_hat[j + 1], column + j + 1, first, shift);
+            }
         }
     }
-    return n_active;
+#endif
+    for (; j < count; ++j) {
+        if ((int32_t)drnn_magnitude(v[j] - v_hat[j]) >= least) {
+            transmit(events, v[j], &v_hat[j], column + j, first, shift);
+        }
+    }
+    return (uint32_t)(events->delta - start);
 }
 
 static void cell_forward(drnn_t *net, uint32_t l, uint32_t t)
@@ -103,27 +136,25 @@ static int events_fit(const drnn_t *net, uint32_t l, const int16_t *x)
 static void step_layer(drnn_t *net, uint32_t l, uint32_t t, const int16_t *x)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
-    const uint32_t rows = drnn_rows(layer);
     const uint32_t start = net->n_events[l]; /* events of the steps before */
     uint32_t *mask = drnn_event_mask_of(net, l, t);
-    uint16_t *columns = drnn_columns(net);
-    int16_t *deltas = &drnn_event_value(net, l)[start];
     int16_t *v_hat = drnn_v_hat(net, l);
+    events_t events = {
+        .weight = drnn_weight(net, l),
+        .rows = drnn_rows(layer),
+        .mask = mask,
+        .delta = &drnn_event_value(net, l)[start],
+        .entry = drnn_entries(net),
+    };
 
     DRNN_PHASE(ENCODE);
     *drnn_event_start_of(net, l, t) = start;
     memset(mask, 0, drnn_mask_words(layer) * sizeof(uint32_t));
-    const uint32_t n_x = encode(x, v_hat, layer->n_in, 0, net->theta_x[l], mask, columns, deltas);
-    const uint32_t n_h = encode(drnn_hidden(net, l), v_hat + layer->n_in, layer->n_hidden, layer->n_in,
-                                net->theta_h[l], mask, columns + n_x, deltas + n_x);
-
+    const uint32_t n_x = encode(&events, x, v_hat, layer->n_in, 0, net->theta_x[l], 0, drnn_x_shift(layer));
+    const uint32_t n_h = encode(&events, drnn_hidden(net, l), v_hat + layer->n_in, layer->n_hidden, layer->n_in,
+                                net->theta_h[l], drnn_h_first(layer), drnn_h_shift(layer));
     DRNN_PHASE(FORWARD);
-    const int m_frac_bits = drnn_m_frac_bits(layer);
-    int64_t *m_acc = drnn_m_acc(net, l);
-    drnn_accumulate_columns(m_acc, drnn_weight(net, l), rows, columns, deltas, n_x,
-                            m_frac_bits - layer->wx_frac_bits - layer->x_frac_bits);
-    drnn_accumulate_columns(m_acc + drnn_h_first(layer), drnn_weight(net, l), rows, columns + n_x, deltas + n_x, n_h,
-                            m_frac_bits - layer->wh_frac_bits - DRNN_H_FRAC_BITS);
+    drnn_m_add(net, l, n_x, n_h, events.bits);
     DRNN_PHASE(ACTIVATIONS);
     cell_forward(net, l, t);
     DRNN_PHASE(OTHER);
@@ -131,7 +162,7 @@ static void step_layer(drnn_t *net, uint32_t l, uint32_t t, const int16_t *x)
     net->n_events[l] = start + n_x + n_h;
     net->result.active_x += l == 0 ? n_x : 0;
     net->result.active_h += l == 0 ? n_h : n_x + n_h;
-    net->result.macs_forward += rows * (n_x + n_h);
+    net->result.macs_forward += events.rows * (n_x + n_h);
 }
 
 int drnn_forward_step(drnn_t *net, uint32_t t, const int16_t *x)

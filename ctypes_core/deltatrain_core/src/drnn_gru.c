@@ -4,55 +4,62 @@
  */
 #include <string.h>
 
+#include "drnn_accumulators.h"
 #include "drnn_activation.h"
 #include "drnn_activation_narrow.h"
 #include "drnn_fixed.h"
 #include "drnn_history.h"
 
-/* n = tanh(M_nx + r M_nh), both rounded to Q14 first, by `bits` in [10, 16]. */
-static inline int32_t candidate(int64_t m_nx, int64_t m_nh, int32_t r, int bits)
+/* n = tanh(M_nx + r M_nh), both rounded to Q14 first, and M_nh for the way back; r stands in gates[n_hidden]. */
+static void candidates_narrow(const drnn_layer_t *layer, const int32_t *m_nx, int16_t *gates, uint32_t *saturated)
 {
-    const int32_t narrow_x = (int32_t)m_nx;
-    const int32_t narrow_h = (int32_t)m_nh;
-    if (DRNN_LIKELY(narrow_x == m_nx && narrow_h == m_nh)) { /* below 2^21 in Q14, and so is r times it */
-        const int32_t gated = drnn_mul_q14(drnn_round_shift_narrow(narrow_h, bits), r);
-        return drnn_tanh_narrow_q14(drnn_round_shift_narrow(narrow_x, bits) + gated);
+    const uint32_t n_hidden = layer->n_hidden;
+    const int32_t *m_nh = m_nx + 3 * n_hidden;
+    int16_t *kept = gates + 3 * n_hidden;
+    const int32_t to_q14 = drnn_divisor(drnn_m_frac_bits(layer) - DRNN_H_FRAC_BITS);
+    const int32_t to_kept = drnn_divisor(drnn_m_frac_bits(layer) - layer->c_frac_bits);
+    for (uint32_t k = 0; k < n_hidden; ++k) {
+        const int32_t r = gates[n_hidden + k];
+        const int32_t gated = drnn_mul_q14(drnn_scale_down(m_nh[k], to_q14), r); /* below 2^21, as M in Q14 */
+        gates[k] = (int16_t)drnn_tanh_narrow_q14(drnn_scale_down(m_nx[k], to_q14) + gated);
+        kept[k] = (int16_t)drnn_saturate_narrow(drnn_scale_down(m_nh[k], to_kept), DRNN_INT16_MAX, saturated);
     }
-    /* |M| < 2^57 and M has 24 fraction bits or more, so that M in Q14 is below 2^47 and r times it below 2^61. */
-    const int64_t gated = drnn_round_shift(r * drnn_round_shift(m_nh, bits), 14);
-    return drnn_tanh_q14(drnn_round_shift(m_nx, bits) + gated);
 }
 
-/* M_nh for the way back; bits in [10, 26]. */
-static inline int16_t kept(int64_t m_nh, int bits, uint32_t *saturated)
+static void candidates_wide(const drnn_layer_t *layer, const int64_t *m_nx, int16_t *gates, uint32_t *saturated)
 {
-    const int32_t narrow = (int32_t)m_nh;
-    return (int16_t)(DRNN_LIKELY(narrow == m_nh)
-                         ? drnn_saturate_narrow(drnn_round_shift_narrow(narrow, bits), DRNN_INT16_MAX, saturated)
-                         : drnn_saturate(drnn_round_shift(m_nh, bits), DRNN_INT16_MAX, saturated));
+    const uint32_t n_hidden = layer->n_hidden;
+    const int to_q14 = drnn_m_frac_bits(layer) - DRNN_H_FRAC_BITS;
+    for (uint32_t k = 0; k < n_hidden; ++k) {
+        /* |M| < 2^57 and M has 24 fraction bits or more, so that M in Q14 is below 2^47 and r times it below 2^61. */
+        const int64_t m_nh = m_nx[3 * n_hidden + k];
+        const int64_t gated = drnn_round_shift(gates[n_hidden + k] * drnn_round_shift(m_nh, to_q14), 14);
+        gates[k] = (int16_t)drnn_tanh_q14(drnn_round_shift(m_nx[k], to_q14) + gated);
+        gates[3 * n_hidden + k] = (int16_t)drnn_saturate(
+            drnn_round_shift(m_nh, drnn_m_frac_bits(layer) - layer->c_frac_bits), DRNN_INT16_MAX, saturated);
+    }
 }
 
 void drnn_gru_forward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
-    const int m_frac_bits = drnn_m_frac_bits(layer);
-    const int64_t *m = drnn_m_acc(net, l);
     int16_t *gates = drnn_gates_of(net, l, t);
     int16_t *state = drnn_states_of(net, l, t);
     int16_t *h = drnn_hidden(net, l);
+    const int16_t *n = gates;
+    const int16_t *z = gates + 2 * n_hidden;
 
-    drnn_sigmoids(gates + n_hidden, m + n_hidden, 2 * n_hidden, m_frac_bits); /* r, z */
+    drnn_m_sigmoids(net, l, n_hidden, 2 * n_hidden, gates + n_hidden); /* r, z */
+    if (net->m_is_wide[l]) {
+        candidates_wide(layer, drnn_m_wide(net, l), gates, &net->result.saturated_c);
+    } else {
+        candidates_narrow(layer, drnn_m_narrow(net, l), gates, &net->result.saturated_c);
+    }
     for (uint32_t k = 0; k < n_hidden; ++k) {
-        const int32_t r = gates[n_hidden + k];
-        const int32_t z = gates[2 * n_hidden + k];
-        const int64_t m_nh = m[3 * n_hidden + k];
-        const int32_t n = candidate(m[k], m_nh, r, m_frac_bits - 14);
-        const int32_t mixed = (DRNN_ONE_Q14 - z) * n + z * h[k]; /* Q28, at most 2^28 */
+        const int32_t mixed = (DRNN_ONE_Q14 - z[k]) * n[k] + z[k] * h[k]; /* Q28, at most 2^28 */
         h[k] = (int16_t)drnn_saturate_narrow(drnn_round_shift_narrow(mixed, 14), DRNN_V_MAX, &net->result.saturated_h);
         state[k] = h[k];
-        gates[k] = (int16_t)n;
-        gates[3 * n_hidden + k] = kept(m_nh, m_frac_bits - layer->c_frac_bits, &net->result.saturated_c);
     }
 }
 

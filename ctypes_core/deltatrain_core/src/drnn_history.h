@@ -105,10 +105,19 @@ void drnn_raise_exponent(drnn_t *net, uint32_t l, uint32_t row, int raise);
 void drnn_add_to_bound(drnn_t *net);
 
 /*
- * The same file: events of a column in the steps held -> drnn_column_steps and drnn_column_deltas, and how many. Columns
- * must come in ascending order: event_start is the cursor into each step's values.
+ * The same file: the steps held at which `column` was active into drnn_entries, dM from its entry `first` on and Delta;
+ * returns how many. Columns must come in ascending order: event_start is the cursor into each step's values.
  */
-uint32_t drnn_events_of_column(drnn_t *net, uint32_t l, uint32_t column);
+uint32_t drnn_events_of_column(drnn_t *net, uint32_t l, uint32_t column, uint32_t first);
+
+/* Their Delta / 2^shift, rounded, so that what they add to a gradient fits 32 bits. */
+void drnn_round_events(drnn_entry_t *entries, uint32_t n, int shift);
+
+/* A column's sums of dM * Delta, in the place of M, which is not needed any more, or is computed again. */
+static inline int32_t *drnn_sums(const drnn_t *net, uint32_t l)
+{
+    return (int32_t *)(void *)drnn_m_acc(net, l);
+}
 
 /* The smallest n with sum <= DRNN_DELTA_SUM * 2^n; the sum of a column's |Delta| is below 2^27, so n <= 12. */
 static inline int drnn_delta_shift(uint32_t sum)

@@ -5,6 +5,7 @@
 #define DRNN_INTERNAL_H
 
 #include "drnn.h"
+#include "drnn_kernels.h"
 
 enum drnn_phase {
     DRNN_PHASE_IDLE = 0,   /* no sample, or its history is consumed */
@@ -86,9 +87,7 @@ DRNN_REGION(int32_t, d_logits)
 DRNN_REGION(int16_t, d_outputs)
 DRNN_REGION(int16_t, frames)
 DRNN_REGION(int64_t, d_readout)
-DRNN_REGION(uint16_t, columns)
-DRNN_REGION(uint16_t, column_steps)
-DRNN_REGION(int16_t, column_deltas)
+DRNN_REGION(drnn_entry_t, entries)
 DRNN_REGION(int16_t, replay_frame)
 DRNN_REGION(int32_t, replay_target)
 
@@ -111,6 +110,7 @@ DRNN_LAYER_REGION(int32_t, gradient)
 DRNN_LAYER_REGION(uint32_t, delta_sum)
 DRNN_LAYER_REGION(uint16_t, raises)
 DRNN_LAYER_REGION(int64_t, m_acc)
+DRNN_LAYER_REGION(int64_t, products)
 DRNN_LAYER_REGION(int16_t, v_hat)
 DRNN_LAYER_REGION(int16_t, hidden)
 DRNN_LAYER_REGION(int32_t, dm_acc)

@@ -1,6 +1,6 @@
 /*
- * The sparse products: four rows at a time, their sums in registers. drnn_kernels_dsp.h has the blocks for cores with the
- * DSP extension; all else is portable C.
+ * The sparse products in portable C, four rows at a time, their sums in registers; drnn_kernels_dsp.h has the blocks for
+ * cores with the DSP extension.
  */
 #include "drnn_kernels.h"
 
@@ -8,45 +8,37 @@
 #include "drnn_kernels_dsp.h"
 #endif
 
-#define RUN_LIMIT 65535u /* of the |delta| of entries that are summed in 32 bits */
+#define ROW_BLOCK 4u /* rows that are summed at a time */
 
 /* How many entries, from the first on, may be summed in 32 bits: two at least where there are two. */
-static uint32_t run_length(const int16_t *deltas, uint32_t n)
+static uint32_t run_length(const drnn_entry_t *entries, uint32_t n)
 {
     uint32_t sum = 0;
     for (uint32_t a = 0; a < n; ++a) {
-        const int32_t delta = deltas[a];
-        sum += (uint32_t)(delta < 0 ? -delta : delta);
-        if (sum > RUN_LIMIT) {
+        const int32_t factor = entries[a].factor;
+        sum += (uint32_t)(factor < 0 ? -factor : factor);
+        if (sum > DRNN_FACTOR_SUM) {
             return a;
         }
     }
     return n;
 }
 
-#ifdef __ARM_FEATURE_DSP
-/* Whether the rows of a matrix and what they begin with may be read by words. */
-static int is_aligned(const int16_t *base, uint32_t stride)
-{
-    return ((uintptr_t)base % 4 | stride % 2) == 0;
-}
-#endif
-
-/* sums[r] = sum over a of base[index[a]][r] * deltas[a], entries of one run; base [any][stride]. */
-static inline void sum_rows_portable(int32_t sums[DRNN_ROW_BLOCK], const int16_t *base, uint32_t stride,
-                                     const uint16_t *index, const int16_t *deltas, uint32_t n)
+/* sums[r] = sum over a of rows(entries[a])[row + r] * factor_a, entries of one run. */
+static inline void sum_block(int32_t sums[ROW_BLOCK], const int16_t *base, uint32_t row, const drnn_entry_t *entries,
+                             uint32_t n)
 {
     int32_t sum0 = 0;
     int32_t sum1 = 0;
     int32_t sum2 = 0;
     int32_t sum3 = 0;
     for (uint32_t a = 0; a < n; ++a) {
-        const int16_t *x = &base[(uint32_t)index[a] * stride];
-        const int32_t delta = deltas[a];
-        sum0 += x[0] * delta;
-        sum1 += x[1] * delta;
-        sum2 += x[2] * delta;
-        sum3 += x[3] * delta;
+        const int16_t *x = drnn_rows_at(base, entries[a].place) + row;
+        const int32_t factor = entries[a].factor;
+        sum0 += x[0] * factor;
+        sum1 += x[1] * factor;
+        sum2 += x[2] * factor;
+        sum3 += x[3] * factor;
     }
     sums[0] = sum0;
     sums[1] = sum1;
@@ -54,71 +46,78 @@ static inline void sum_rows_portable(int32_t sums[DRNN_ROW_BLOCK], const int16_t
     sums[3] = sum3;
 }
 
-static int32_t sum_row(const int16_t *base, uint32_t stride, const uint16_t *index, const int16_t *deltas, uint32_t n)
+static int32_t sum_row(const int16_t *base, uint32_t row, const drnn_entry_t *entries, uint32_t n)
 {
     int32_t sum = 0;
     for (uint32_t a = 0; a < n; ++a) {
-        sum += base[(uint32_t)index[a] * stride] * (int32_t)deltas[a];
+        sum += drnn_rows_at(base, entries[a].place)[row] * entries[a].factor;
     }
     return sum;
 }
 
-/* acc[i] += unit * sum over a of base[index[a]][i] * deltas[a], entries of one run. */
-static void add_run(int64_t *acc, const int16_t *base, uint32_t stride, uint32_t rows, const uint16_t *index,
-                    const int16_t *deltas, uint32_t n, int32_t unit)
+/* drnn_add_columns, of entries of one run. */
+static int add_run(int32_t *sums, const int16_t *base, uint32_t first, uint32_t end, const drnn_entry_t *entries,
+                   uint32_t n)
+{
+    int exceeds = 0;
+    uint32_t row = first;
+    for (; row + ROW_BLOCK <= end; row += ROW_BLOCK) {
+        int32_t block[ROW_BLOCK];
+        sum_block(block, base, row, entries, n);
+        for (uint32_t r = 0; r < ROW_BLOCK; ++r) {
+            exceeds |= __builtin_add_overflow(sums[row + r], block[r], &sums[row + r]);
+        }
+    }
+    for (; row < end; ++row) {
+        exceeds |= __builtin_add_overflow(sums[row], sum_row(base, row, entries, n), &sums[row]);
+    }
+    return !exceeds;
+}
+
+int drnn_add_columns(int32_t *sums, const int16_t *base, uint32_t first, uint32_t end, const drnn_entry_t *entries,
+                     uint32_t n)
+{
+    if (n == 0) {
+        return 1;
+    }
+#ifdef __ARM_FEATURE_DSP
+    if (drnn_is_aligned_dsp(entries, n, first)) {
+        const uint32_t n_blocks = (end - first) / DRNN_DSP_ROWS;
+        if (n_blocks > 0 && drnn_blocks_dsp(&sums[first], 2 * first, entries, n, n_blocks, &sums[first], 4 * DRNN_DSP_ROWS)) {
+            return 0;
+        }
+        first += n_blocks * DRNN_DSP_ROWS;
+    }
+#endif
+    while (first < end && n > 0) {
+        const uint32_t n_run = run_length(entries, n);
+        if (!add_run(sums, base, first, end, entries, n_run)) {
+            return 0;
+        }
+        entries += n_run;
+        n -= n_run;
+    }
+    return 1;
+}
+
+void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const drnn_entry_t *entries, uint32_t n)
 {
     uint32_t row = 0;
 #ifdef __ARM_FEATURE_DSP
-    if (is_aligned(base, stride)) {
-        for (; row + DRNN_ROW_BLOCK <= rows; row += DRNN_ROW_BLOCK) {
-            int32_t sums[DRNN_ROW_BLOCK];
-            drnn_sum_rows_dsp(sums, base + row, stride, index, deltas, n);
-            drnn_add_rows_dsp(acc + row, sums, unit);
+    if (n > 0 && drnn_is_aligned_dsp(entries, n, 0)) {
+        static const int32_t zeros[DRNN_DSP_ROWS];
+        const uint32_t n_blocks = rows / DRNN_DSP_ROWS;
+        if (n_blocks > 0) {
+            drnn_blocks_dsp(sums, 0, entries, n, n_blocks, zeros, 0);
         }
+        row = n_blocks * DRNN_DSP_ROWS;
     }
 #endif
-    for (; row + DRNN_ROW_BLOCK <= rows; row += DRNN_ROW_BLOCK) {
-        int32_t sums[DRNN_ROW_BLOCK];
-        sum_rows_portable(sums, base + row, stride, index, deltas, n);
-        acc[row] += (int64_t)sums[0] * unit;
-        acc[row + 1] += (int64_t)sums[1] * unit;
-        acc[row + 2] += (int64_t)sums[2] * unit;
-        acc[row + 3] += (int64_t)sums[3] * unit;
+    for (; row + ROW_BLOCK <= rows; row += ROW_BLOCK) {
+        sum_block(&sums[row], base, row, entries, n);
     }
     for (; row < rows; ++row) {
-        acc[row] += (int64_t)sum_row(base + row, stride, index, deltas, n) * unit;
-    }
-}
-
-void drnn_accumulate_columns(int64_t *m_acc, const int16_t *weight, uint32_t rows, const uint16_t *columns,
-                             const int16_t *deltas, uint32_t n_active, int shift)
-{
-    const int32_t unit = (int32_t)1 << shift;
-    while (n_active > 0) {
-        const uint32_t n = run_length(deltas, n_active);
-        add_run(m_acc, weight, rows, rows, columns, deltas, n, unit);
-        columns += n;
-        deltas += n;
-        n_active -= n;
-    }
-}
-
-void drnn_gradient_column(int32_t *sums, const int16_t *dm, uint32_t stride, uint32_t rows, const uint16_t *steps,
-                          const int16_t *deltas, uint32_t n)
-{
-    uint32_t row = 0;
-#ifdef __ARM_FEATURE_DSP
-    if (is_aligned(dm, stride)) {
-        for (; row + DRNN_ROW_BLOCK <= rows; row += DRNN_ROW_BLOCK) {
-            drnn_sum_rows_dsp(&sums[row], dm + row, stride, steps, deltas, n);
-        }
-    }
-#endif
-    for (; row + DRNN_ROW_BLOCK <= rows; row += DRNN_ROW_BLOCK) {
-        sum_rows_portable(&sums[row], dm + row, stride, steps, deltas, n);
-    }
-    for (; row < rows; ++row) {
-        sums[row] = sum_row(dm + row, stride, steps, deltas, n);
+        sums[row] = sum_row(base, row, entries, n);
     }
 }
 
@@ -131,26 +130,20 @@ static int64_t dot(const int16_t *w, const int16_t *dm, uint32_t rows)
     return sum;
 }
 
-void drnn_dot_columns(int64_t *products, const int16_t *weight, uint32_t rows, const int16_t *dm,
-                      const uint16_t *columns, uint32_t n_active)
+void drnn_dot_columns(int64_t *products, const int16_t *base, uint32_t rows, const int16_t *dm,
+                      const drnn_entry_t *entries, uint32_t n)
 {
-    uint32_t a = 0;
 #ifdef __ARM_FEATURE_DSP
-    if (is_aligned(weight, rows) && is_aligned(dm, 0) && rows >= 8) {
-        const uint32_t n = rows & ~7u;
-        for (; a < n_active; a += 2) {
-            const uint32_t second = a + 1 < n_active ? a + 1 : a; /* a lone last column is taken twice */
-            const int16_t *w0 = &weight[(uint32_t)columns[a] * rows];
-            const int16_t *w1 = &weight[(uint32_t)columns[second] * rows];
-            int64_t sums[2];
-            drnn_dot_two_dsp(sums, w0, w1, dm, n);
-            products[second] = sums[1] + dot(w1 + n, dm + n, rows - n);
-            products[a] = sums[0] + dot(w0 + n, dm + n, rows - n);
+    const uint32_t n_fast = rows / DRNN_DSP_ROWS * DRNN_DSP_ROWS;
+    if (n_fast > 0 && (uintptr_t)dm % 4 == 0 && drnn_is_aligned_dsp(entries, n, 0) &&
+        drnn_dots_dsp(products, dm, n_fast, entries, n)) {
+        for (uint32_t a = 0; n_fast < rows && a < n; ++a) {
+            products[a] += dot(drnn_rows_at(base, entries[a].place) + n_fast, dm + n_fast, rows - n_fast);
         }
         return;
     }
 #endif
-    for (; a < n_active; ++a) {
-        products[a] = dot(&weight[(uint32_t)columns[a] * rows], dm, rows);
+    for (uint32_t a = 0; a < n; ++a) {
+        products[a] = dot(drnn_rows_at(base, entries[a].place), dm, rows);
     }
 }

@@ -1,42 +1,67 @@
 /*
- * The three sparse products, each over one and the same list of active columns. Sums are exact, never rounded, so every
- * variant of a kernel gives the same words whatever its order of summation.
+ * The three sparse products, each over a list of entries: runs of weights, or of dM, with what multiplies them. Sums are
+ * exact, never rounded, so every variant of a kernel gives the same words whatever its order of summation.
  *
- * Bounds: |w| <= 32768 (a host may write that), |dm| <= 32767, |delta| <= 32766, so a product is below 2^30;
- * columns <= 2 * DRNN_MAX_WIDTH = 2^11, rows <= 4 * DRNN_MAX_WIDTH = 2^12 and steps <= DRNN_MAX_STEPS = 2^12, so every
- * sum stays below 2^42. Runs of entries whose |delta| add up to 65535 at most are summed in 32 bits:
- * 65535 * 32768 < 2^31.
+ * Bounds: |w| <= 32768 (a host may write that), |dm| <= 32767 and |factor| <= 32767, so a product is at most 2^30. rows <=
+ * 4 * DRNN_MAX_WIDTH = 2^12, so a dot product stays within 2^42.
  */
 #ifndef DRNN_KERNELS_H
 #define DRNN_KERNELS_H
 
 #include <stdint.h>
 
-#define DRNN_ROW_BLOCK 4 /* rows that a kernel sums at a time */
+#define DRNN_FACTOR_MAX 32767
+#define DRNN_FACTOR_SUM 65535u /* of |factor|: so much times 2^15 fits 32 bits */
+
+/* One entry of a product. */
+typedef struct {
+    uint32_t place;  /* where its rows begin: drnn_place */
+    int32_t factor;  /* what multiplies them; of drnn_dot_columns the number of the column */
+} drnn_entry_t;
+
+/* Where `base[offset]` is: an address where that has 32 bits, else the offset itself. */
+static inline uint32_t drnn_place(const int16_t *base, uint32_t offset)
+{
+#if UINTPTR_MAX == UINT32_MAX
+    return (uint32_t)(uintptr_t)(base + offset);
+#else
+    (void)base;
+    return offset;
+#endif
+}
+
+static inline const int16_t *drnn_rows_at(const int16_t *base, uint32_t place)
+{
+#if UINTPTR_MAX == UINT32_MAX
+    (void)base;
+    return (const int16_t *)(uintptr_t)place;
+#else
+    return base + place;
+#endif
+}
 
 /*
- * m_acc[i] += 2^shift * sum over a of weight[columns[a]][i] * deltas[a]   (W . Delta)
+ * sums[i] += sum over a of rows(entries[a])[i] * factor_a, for i in [first, end)   (W . Delta)
  *
- * m_acc [rows], weight [any][rows], columns and deltas [n_active], shift in [0, 16]. Cost: rows * n_active MACs.
+ * entries [n]. Returns 1, or 0 where a sum, or a part of it, may have exceeded 32 bits: sums are then of no use.
+ * Cost: (end - first) * n MACs.
  */
-void drnn_accumulate_columns(int64_t *m_acc, const int16_t *weight, uint32_t rows, const uint16_t *columns,
-                             const int16_t *deltas, uint32_t n_active, int shift);
+int drnn_add_columns(int32_t *sums, const int16_t *base, uint32_t first, uint32_t end, const drnn_entry_t *entries,
+                     uint32_t n);
 
 /*
- * products[a] = sum over i of weight[columns[a]][i] * dm[i]   (W^T . dM)
+ * sums[i] = sum over a of rows(entries[a])[i] * factor_a, for i in [0, rows)   (one column of dM . Delta^T)
  *
- * products [n_active], weight [any][rows], dm [rows], columns [n_active]. Cost: rows * n_active MACs.
+ * entries [n], of which |factor| add up to DRNN_FACTOR_SUM at most, so that sums fit. Cost: rows * n MACs.
  */
-void drnn_dot_columns(int64_t *products, const int16_t *weight, uint32_t rows, const int16_t *dm,
-                      const uint16_t *columns, uint32_t n_active);
+void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const drnn_entry_t *entries, uint32_t n);
 
 /*
- * sums[r] = sum over s of dm[steps[s]][r] * deltas[s]   (one column of dM . Delta^T)
+ * products[a] = sum over i of rows(entries[a])[i] * dm[i]   (W^T . dM)
  *
- * sums [rows], dm [any][stride], rows <= stride, steps and deltas [n], of which |deltas| add up to 65535 at most, so that
- * sums fit 32 bits. Cost: rows * n MACs.
+ * products [n], dm [rows], entries [n]. Cost: rows * n MACs.
  */
-void drnn_gradient_column(int32_t *sums, const int16_t *dm, uint32_t stride, uint32_t rows, const uint16_t *steps,
-                          const int16_t *deltas, uint32_t n);
+void drnn_dot_columns(int64_t *products, const int16_t *base, uint32_t rows, const int16_t *dm,
+                      const drnn_entry_t *entries, uint32_t n);
 
 #endif

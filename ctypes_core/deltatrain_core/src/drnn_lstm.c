@@ -3,6 +3,7 @@
  */
 #include <stddef.h>
 
+#include "drnn_accumulators.h"
 #include "drnn_activation_narrow.h"
 #include "drnn_fixed.h"
 #include "drnn_history.h"
@@ -21,11 +22,9 @@ void drnn_lstm_forward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
-    const int m_frac_bits = drnn_m_frac_bits(layer);
     const int32_t unit = c_unit(layer);
     const int c_shift = 28 - layer->c_frac_bits;
     const int32_t half = (int32_t)1 << (c_shift - 1);
-    const int64_t *m = drnn_m_acc(net, l);
     int16_t *gates = drnn_gates_of(net, l, t);
     const int16_t *c_prev = drnn_states_of(net, l, t - 1u);
     int16_t *c = drnn_states_of(net, l, t);
@@ -36,9 +35,9 @@ void drnn_lstm_forward(drnn_t *net, uint32_t l, uint32_t t)
     const int16_t *g = gates + 2 * n_hidden;
     const int16_t *o = gates + 3 * n_hidden;
 
-    drnn_sigmoids(gates, m, 2 * n_hidden, m_frac_bits);
-    drnn_tanhs(gates + 2 * n_hidden, m + 2 * n_hidden, n_hidden, m_frac_bits);
-    drnn_sigmoids(gates + 3 * n_hidden, m + 3 * n_hidden, n_hidden, m_frac_bits);
+    drnn_m_sigmoids(net, l, 0, 2 * n_hidden, gates);
+    drnn_m_tanhs(net, l, 2 * n_hidden, n_hidden, gates + 2 * n_hidden);
+    drnn_m_sigmoids(net, l, 3 * n_hidden, n_hidden, gates + 3 * n_hidden);
     for (uint32_t k = 0; k < n_hidden; ++k) {
         const int64_t sum = i[k] * g[k] + half + (int64_t)(f[k] * c_prev[k]) * unit; /* Q28, 2^14 * 2^15 * 2^10 at most */
         const int32_t mixed = drnn_shift_narrow(sum, c_shift); /* below 2^26 */

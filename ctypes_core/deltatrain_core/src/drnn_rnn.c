@@ -1,23 +1,19 @@
 /*
  * The plain RNN: h_t = tanh M. One accumulator; in its place the history keeps tanh M.
  */
-#include "drnn_activation_narrow.h"
+#include "drnn_accumulators.h"
 #include "drnn_fixed.h"
 #include "drnn_history.h"
 
 void drnn_rnn_forward(drnn_t *net, uint32_t l, uint32_t t)
 {
-    const drnn_layer_t *layer = drnn_layer(net, l);
-    const uint32_t n_hidden = layer->n_hidden;
-    const int m_frac_bits = drnn_m_frac_bits(layer);
-    const int64_t *m = drnn_m_acc(net, l);
+    const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
     int16_t *gates = drnn_gates_of(net, l, t);
     int16_t *h = drnn_hidden(net, l);
 
+    drnn_m_tanhs(net, l, 0, n_hidden, gates);
     for (uint32_t k = 0; k < n_hidden; ++k) {
-        const int32_t tanh_m = drnn_tanh_narrow_q14(drnn_argument(m[k], m_frac_bits - 14));
-        h[k] = (int16_t)drnn_saturate(tanh_m, DRNN_V_MAX, &net->result.saturated_h);
-        gates[k] = (int16_t)tanh_m;
+        h[k] = (int16_t)drnn_saturate_narrow(gates[k], DRNN_V_MAX, &net->result.saturated_h);
     }
 }
 

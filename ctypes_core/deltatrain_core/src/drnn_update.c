@@ -193,43 +193,33 @@ static void update_readout(drnn_t *net, drnn_scale_t step)
     }
 }
 
-uint32_t drnn_events_of_column(drnn_t *net, uint32_t l, uint32_t column)
+uint32_t drnn_events_of_column(drnn_t *net, uint32_t l, uint32_t column, uint32_t first)
 {
     const uint32_t words = drnn_mask_words(drnn_layer(net, l));
+    const uint32_t m_count = drnn_m_count(drnn_layer(net, l));
     const uint32_t *mask = &drnn_event_mask(net, l)[column / DRNN_MASK_BITS];
     const uint32_t bit = (uint32_t)1 << (column % DRNN_MASK_BITS);
-    const uint32_t n_rows = drnn_steps_held(net);
+    const uint32_t n_held = drnn_steps_held(net);
+    const int16_t *dm = drnn_gates(net, l);
     const int16_t *values = drnn_event_value(net, l);
     uint32_t *cursors = drnn_event_start(net, l);
-    uint16_t *steps = drnn_column_steps(net);
-    int16_t *deltas = drnn_column_deltas(net);
+    drnn_entry_t *entries = drnn_entries(net);
     uint32_t n = 0;
-    for (uint32_t row = 0; row < n_rows; ++row) {
-        if (mask[row * words] & bit) {
-            steps[n] = (uint16_t)row;
-            deltas[n] = values[cursors[row]++];
+    for (uint32_t i = 0; i < n_held; ++i) {
+        if (mask[i * words] & bit) {
+            entries[n].place = drnn_place(dm, i * m_count + first);
+            entries[n].factor = values[cursors[i]++];
             ++n;
         }
     }
     return n;
 }
 
-/* The same, each Delta / 2^shift, rounded, so that their sums fit 32 bits; DRNN_HISTORY. */
-static uint32_t rounded_events_of_column(drnn_t *net, uint32_t l, uint32_t column, int *shift)
+void drnn_round_events(drnn_entry_t *entries, uint32_t n, int shift)
 {
-    const uint32_t n = drnn_events_of_column(net, l, column);
-    int16_t *deltas = drnn_column_deltas(net);
-    uint32_t sum = 0;
-    for (uint32_t a = 0; a < n; ++a) {
-        sum += drnn_magnitude(deltas[a]);
+    for (uint32_t a = 0; a < n && shift > 0; ++a) {
+        entries[a].factor = drnn_round_shift_narrow(entries[a].factor, shift);
     }
-    *shift = drnn_delta_shift(sum);
-    if (*shift > 0) {
-        for (uint32_t a = 0; a < n; ++a) {
-            deltas[a] = (int16_t)drnn_round_shift_narrow(deltas[a], *shift);
-        }
-    }
-    return n;
 }
 
 static inline int32_t quotient(int32_t sum, int32_t m, int shift)
@@ -318,14 +308,20 @@ static const int32_t *gradient_of_column(drnn_t *net, uint32_t l, uint32_t colum
         *shift = drnn_delta_shift(sum);
         return sum == 0 ? NULL : drnn_gradient(net, l) + column * rows;
     }
-    const uint32_t n_events = rounded_events_of_column(net, l, column, shift);
+    const uint32_t n_events = drnn_events_of_column(net, l, column, first);
     if (n_events == 0) {
         return NULL;
     }
-    int32_t *sums = (int32_t *)(void *)drnn_m_acc(net, l); /* M itself is not needed any more */
+    drnn_entry_t *entries = drnn_entries(net);
+    uint32_t delta_sum = 0;
+    for (uint32_t a = 0; a < n_events; ++a) {
+        delta_sum += drnn_magnitude(entries[a].factor);
+    }
+    *shift = drnn_delta_shift(delta_sum);
+    drnn_round_events(entries, n_events, *shift);
+    int32_t *sums = drnn_sums(net, l);
     DRNN_PHASE(GRADIENT);
-    drnn_gradient_column(sums, drnn_gates(net, l) + first, drnn_m_count(layer), rows, drnn_column_steps(net),
-                         drnn_column_deltas(net), n_events);
+    drnn_sum_columns(sums, drnn_gates(net, l), rows, entries, n_events);
     DRNN_PHASE(UPDATE);
     net->result.macs_gradient += rows * n_events;
     return sums;
