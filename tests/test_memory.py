@@ -162,8 +162,9 @@ def test_inference_alone_takes_little_and_tells_the_same(readout: str) -> None:
 def test_a_plan_that_is_none_is_refused() -> None:
     model = random_model(np.random.default_rng(5), 3, 4, 2, 10, 1.0)
     for memory in (Memory("checkpoints", 0), Memory("checkpoints", 11), Memory("history", 3), Memory("inference", 1)):
+        assert arena_sizes(model, [Memory(), memory])[1] == 0
         with pytest.raises(CoreError, match="not supported"):
-            arena_sizes(model, [memory])
+            CoreNetwork(replace(model, memory=memory))
 
 
 def test_thresholds_are_those_of_the_sample_s_beginning() -> None:

@@ -195,14 +195,12 @@ def arena_plan(model: QuantModel) -> dict[str, int]:
 
 
 def arena_sizes(model: QuantModel, memories: Iterable[Memory]) -> list[int]:
-    """Bytes of arena by each plan of memory; CoreError when the core does not support the model by one of them."""
+    """Bytes of arena by each plan of memory; 0 where the core does not support the model by it."""
     c_model = _CModel(model)
     sizes = []
     for memory in memories:
         c_model.set_memory(memory)
         sizes.append(int(lib.drnn_arena_size(c_model.pointer)))
-        if not sizes[-1]:
-            raise CoreError("drnn_arena_size", lib.DRNN_ERR_MODEL)
     return sizes
 
 
