@@ -218,6 +218,7 @@ typedef struct {
     uint32_t n_steps;          /* frames of the sample so far */
     uint8_t m_is_wide[DRNN_MAX_LAYERS];   /* whether M is held in 64 bits */
     uint32_t n_events[DRNN_MAX_LAYERS];   /* of the sample so far, of inputs and hidden units alike */
+    uint32_t carried_bits[DRNN_MAX_LAYERS]; /* of the magnitudes of all that is carried back, or of one less */
     int32_t dm_exponent[DRNN_MAX_LAYERS]; /* of each layer's stored dM beyond the carried gradients' unit */
     int32_t d_shift;           /* by which the stored d_outputs were shortened */
     uint32_t n_judged;         /* frames of the sample up to the last that has a target */
