@@ -214,7 +214,7 @@ def test_other_cells() -> None:
 
 
 def test_stored_gradients() -> None:
-    e = int16_exponent(5_000_000)
+    e = int16_exponent(np.array([5_000_000]))
     stated(
         f"5000000 needs e = {e}, for round(5000000, {e}) = {round_shift(5_000_000, e)} but "
         f"round(5000000, {e - 1}) = {round_shift(5_000_000, e - 1)}; a 1000 stored before with e = 5 becomes "

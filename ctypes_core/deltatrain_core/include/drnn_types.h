@@ -159,8 +159,7 @@ typedef struct {
     uint32_t underflow_dm;     /* entries of dM that became 0 as int16, when stored or later, though they were not */
     uint32_t n_targets;        /* frames that were given a target */
     uint32_t n_wrong;          /* of these, where another class had the largest logit; of a regression 0 */
-    uint32_t macs_recomputed;  /* multiply-accumulates done once more, of DRNN_CHECKPOINTS: W.Delta, W.v_hat, W^T.dM */
-    uint32_t reserved;         /* 0 */
+    uint64_t macs_recomputed;  /* multiply-accumulates done once more, of DRNN_CHECKPOINTS: W.Delta, W.v_hat, W^T.dM */
 } drnn_result_t;
 
 /*
@@ -248,6 +247,7 @@ typedef struct {
     uint32_t n_refused;        /* samples dropped because their events exceeded the budget, since drnn_init */
     uint8_t m_is_wide[DRNN_MAX_LAYERS];   /* whether M is held in 64 bits */
     uint32_t n_events[DRNN_MAX_LAYERS];   /* of the segment so far, of inputs and hidden units alike */
+    uint32_t carried_bits[DRNN_MAX_LAYERS]; /* of the magnitudes of all that is carried back, or of one less */
     int32_t dm_exponent[DRNN_MAX_LAYERS]; /* of each layer's stored dM beyond the carried gradients' unit */
     int32_t d_shift;           /* by which the stored d_outputs were shortened */
     uint32_t n_judged;         /* frames of the sample up to the last that has a target */

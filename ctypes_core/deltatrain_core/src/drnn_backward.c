@@ -8,8 +8,6 @@
 #include "drnn_history.h"
 #include "drnn_kernels.h"
 
-#define SURELY_INT16 16384u /* what is smaller in magnitude surely fits, however it was rounded */
-
 static void clear(int32_t *values, uint32_t count)
 {
     memset(values, 0, count * sizeof(int32_t));
@@ -28,59 +26,28 @@ static void start_layer(drnn_t *net, uint32_t l)
         clear(drnn_d_x_hat(net, l), layer->n_in);
     }
     net->dm_exponent[l] = 0;
+    net->carried_bits[l] = 0;
 }
 
-static void cell_backward(drnn_t *net, uint32_t l, uint32_t t)
+/* The smallest exponent e >= `least` with which all round(values / 2^e) [count] fit int16; at most 17. */
+static int int16_exponent(const int32_t *values, uint32_t count, int least)
 {
-    switch (drnn_layer(net, l)->cell) {
-    case DRNN_LSTM:
-        drnn_lstm_backward(net, l, t);
-        break;
-    case DRNN_GRU:
-        drnn_gru_backward(net, l, t);
-        break;
-    default:
-        drnn_rnn_backward(net, l, t);
-        break;
-    }
-}
-
-/* The smallest exponent e >= 0 with round(largest / 2^e) <= 32767; largest < 2^31, so e <= 17. */
-static int int16_exponent(uint32_t largest)
-{
-    const int excess = drnn_bit_length(largest) - 15;
-    if (excess <= 0) {
-        return 0;
-    }
-    return drnn_round_shift(largest, excess) > DRNN_INT16_MAX ? excess + 1 : excess;
-}
-
-/*
- * round(values / 2^exponent) [count], those that became 0 counted. Returns bits of the largest magnitude, or of one less,
- * before they were cut to int16.
- */
-static uint32_t round_to_int16(int16_t *restrict stored, const int32_t *restrict values, uint32_t count, int exponent,
-                               uint32_t *underflows)
-{
-    uint32_t bits = 0;
-    uint32_t zeros = 0;
-    if (exponent == 0) {
-        for (uint32_t i = 0; i < count; ++i) {
-            stored[i] = (int16_t)values[i];
-            bits |= (uint32_t)(values[i] ^ (values[i] >> 31));
-        }
-        return bits;
-    }
+    int exponent = least;
     for (uint32_t i = 0; i < count; ++i) {
-        const int32_t rounded = drnn_round_shift_narrow(values[i], exponent);
-        stored[i] = (int16_t)rounded;
-        bits |= (uint32_t)(rounded ^ (rounded >> 31));
-        if (!DRNN_LIKELY(rounded != 0)) {
-            zeros += values[i] != 0;
+        while (drnn_bits((int32_t)drnn_round_shift(values[i], exponent)) > DRNN_INT16_MAX) {
+            ++exponent;
         }
     }
-    *underflows += zeros;
-    return bits;
+    return exponent;
+}
+
+/* round(values / 2^exponent) [count], which fits; those that became 0 are counted. */
+static void round_to_int16(int16_t *stored, const int32_t *values, uint32_t count, int exponent, uint32_t *underflows)
+{
+    for (uint32_t i = 0; i < count; ++i) {
+        stored[i] = (int16_t)drnn_round_shift(values[i], exponent);
+        *underflows += values[i] != 0 && stored[i] == 0;
+    }
 }
 
 void drnn_raise_exponent(drnn_t *net, uint32_t l, uint32_t row, int raise)
@@ -106,21 +73,81 @@ static void store_dm(drnn_t *net, uint32_t l, uint32_t t)
     const uint32_t count = drnn_m_count(drnn_layer(net, l));
     const int32_t *dm_acc = drnn_dm_acc(net, l);
     int16_t *stored = drnn_gates_of(net, l, t);
-    uint32_t underflows = 0;
-    if (round_to_int16(stored, dm_acc, count, net->dm_exponent[l], &underflows) >= SURELY_INT16) {
-        const int needed = int16_exponent(drnn_largest(dm_acc, count));
-        const int raise = needed - net->dm_exponent[l];
-        if (raise > 0) {
-            underflows = 0;
-            drnn_raise_exponent(net, l, t + 1u - drnn_first_step(net), raise);
-            if (net->model->memory == DRNN_CHECKPOINTS) {
-                drnn_note_raise(net, l, t, raise);
-            }
-            net->dm_exponent[l] = needed;
-            (void)round_to_int16(stored, dm_acc, count, needed, &underflows);
+    const int needed = int16_exponent(dm_acc, count, net->dm_exponent[l]);
+    const int raise = needed - net->dm_exponent[l];
+    if (raise > 0) {
+        drnn_raise_exponent(net, l, t + 1u - drnn_first_step(net), raise);
+        if (net->model->memory == DRNN_CHECKPOINTS) {
+            drnn_note_raise(net, l, t, raise);
         }
+        net->dm_exponent[l] = needed;
     }
-    net->result.underflow_dm += underflows;
+    round_to_int16(stored, dm_acc, count, net->dm_exponent[l], &net->result.underflow_dm);
+}
+
+static uint32_t bits_of(const int32_t *values, uint32_t count)
+{
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < count; ++i) {
+        bits |= drnn_bits(values[i]);
+    }
+    return bits;
+}
+
+static void cell_backward(drnn_t *net, uint32_t l, uint32_t t)
+{
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    switch (layer->cell) {
+    case DRNN_LSTM:
+        drnn_lstm_backward(net, l, t);
+        break;
+    case DRNN_GRU:
+        drnn_gru_backward(net, l, t);
+        break;
+    default:
+        drnn_rnn_backward(net, l, t);
+        break;
+    }
+    net->carried_bits[l] = bits_of(drnn_dm_acc(net, l), drnn_m_count(layer)) |
+                           bits_of(drnn_d_hidden(net, l), layer->n_hidden) |
+                           (layer->cell == DRNN_LSTM ? bits_of(drnn_d_cell(net, l), layer->n_hidden) : 0);
+}
+
+/* The same where gradients are small; dM_t is stored, too. Returns 0 where its exponent is too small. */
+static int cell_backward_small(drnn_t *net, uint32_t l, uint32_t t)
+{
+    drnn_dm_store_t store = {.divisor = drnn_small_divisor(net->dm_exponent[l])};
+    switch (drnn_layer(net, l)->cell) {
+    case DRNN_LSTM:
+        drnn_lstm_backward_small(net, l, t, &store);
+        break;
+    case DRNN_GRU:
+        drnn_gru_backward_small(net, l, t, &store);
+        break;
+    default:
+        drnn_rnn_backward_small(net, l, t, &store);
+        break;
+    }
+    if (store.dm_bits > DRNN_INT16_MAX) {
+        net->carried_bits[l] = bits_of(drnn_dm_acc(net, l), drnn_m_count(drnn_layer(net, l))) | store.other_bits;
+        return 0;
+    }
+    net->carried_bits[l] = (store.dm_bits | 1u) << (net->dm_exponent[l] + 1) | store.other_bits;
+    net->result.underflow_dm += store.underflows;
+    return 1;
+}
+
+/* dM_t, carried and stored. */
+static void step_cell(drnn_t *net, uint32_t l, uint32_t t)
+{
+    if (net->carried_bits[l] < drnn_small(drnn_layer(net, l)->c_frac_bits)) {
+        if (cell_backward_small(net, l, t)) {
+            return;
+        }
+    } else {
+        cell_backward(net, l, t);
+    }
+    store_dm(net, l, t);
 }
 
 /* Columns [first, end) of layer l that were active at step t into drnn_entries, ascending; returns how many there are. */
@@ -185,6 +212,7 @@ static void through_hidden_deltas(drnn_t *net, uint32_t l, uint32_t t, int32_t b
         const int32_t d_delta = drnn_saturate(sum, DRNN_INT32_MAX, saturated);
         int32_t *d_hidden = &drnn_d_hidden(net, l)[j];
         *d_hidden = drnn_saturate((int64_t)*d_hidden + d_h_hat[j] + d_delta, DRNN_INT32_MAX, saturated);
+        net->carried_bits[l] |= drnn_bits(*d_hidden);
         d_h_hat[j] = -d_delta;
     }
 }
@@ -210,6 +238,7 @@ static void through_input_deltas(drnn_t *net, uint32_t l, uint32_t t)
                                               DRNN_INT32_MAX, saturated);
         int32_t *below = &drnn_d_hidden(net, l - 1)[j];
         *below = drnn_saturate((int64_t)*below + d_x_hat[j] + d_delta, DRNN_INT32_MAX, saturated);
+        net->carried_bits[l - 1] |= drnn_bits(*below);
         d_x_hat[j] = -d_delta;
     }
 }
@@ -218,8 +247,7 @@ static void through_input_deltas(drnn_t *net, uint32_t l, uint32_t t)
 static void step_layer(drnn_t *net, uint32_t l, uint32_t t, int32_t beta)
 {
     DRNN_PHASE(CELL_GRADIENT);
-    cell_backward(net, l, t);
-    store_dm(net, l, t);
+    step_cell(net, l, t);
     DRNN_PHASE(BACKWARD);
     if (t > 0) { /* h_0 is constant */
         through_hidden_deltas(net, l, t, beta);

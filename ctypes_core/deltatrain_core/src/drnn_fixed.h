@@ -131,6 +131,72 @@ static inline int32_t drnn_scale_down(int32_t value, int32_t divisor)
 DRNN_DEFINE_MUL(drnn_mul_q14, 14)
 DRNN_DEFINE_MUL(drnn_mul_q28, 28)
 
+/* a * b / 2^32, rounded as drnn_round_shift does: with the DSP extension one instruction. */
+static inline int32_t drnn_mul_high(int32_t a, int32_t b)
+{
+#ifdef __ARM_FEATURE_DSP
+    int32_t result;
+    __asm__("smmulr %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+    return result;
+#else
+    return (int32_t)(((int64_t)a * b + ((int64_t)1 << 31)) >> 32);
+#endif
+}
+
+/* value / 2^bits, rounded likewise, by a factor that drnn_small_divisor makes of bits; |value| < 2^29, bits in [0, 17]. */
+static inline int32_t drnn_small_divisor(int bits)
+{
+    return (int32_t)1 << (30 - bits);
+}
+
+static inline int32_t drnn_small_scale_down(int32_t value, int32_t divisor)
+{
+    return drnn_mul_high(value * 4, divisor);
+}
+
+/*
+ * The same products as drnn_mul_q14, drnn_mul_q28 and drnn_mul_narrow of carried gradients a that are small, by drnn_mul_high:
+ *
+ *     drnn_small_mul_q14      |a| < 2^29, |b| < 2^15
+ *     drnn_small_mul_slope    a * b (1 - b) for b in [0, 1] as Q14: the slope of a sigmoid
+ *     drnn_small_mul_rest     a * (1 - b^2) for |b| <= 1 as Q14: the slope of tanh; |a| < 2^29
+ *     drnn_small_mul          a * b / 2^frac_bits, |b| < 2^15, frac_bits in [4, 14], |a| < 2^(14 + frac_bits)
+ */
+static inline int32_t drnn_small_mul_q14(int32_t a, int32_t b)
+{
+    return drnn_mul_high(a * 4, b * 65536);
+}
+
+static inline int32_t drnn_small_mul_slope(int32_t a, int32_t b)
+{
+    return drnn_mul_high(a, (DRNN_ONE_Q14 - b) * b * 16); /* b (1 - b) <= 1/4: at most 2^30 */
+}
+
+static inline int32_t drnn_small_mul_rest(int32_t a, int32_t b)
+{
+    return drnn_mul_high(a * 4, 4 * DRNN_ONE_Q28 - 2 * b * (2 * b));
+}
+
+static inline int32_t drnn_small_mul(int32_t a, int32_t b, int frac_bits)
+{
+    return drnn_mul_high(a * ((int32_t)1 << (17 - frac_bits)), b * 32768);
+}
+
+/*
+ * Carried gradients whose magnitudes are all below this before a step of a cell with c_frac_bits are small on the way: sums of
+ * two stay below 2^27, what c or M_nh multiplies (at most half of this) below 2^(13 + c_frac_bits), and so all below 2^29.
+ */
+static inline uint32_t drnn_small(int c_frac_bits)
+{
+    return (uint32_t)1 << (c_frac_bits < 12 ? 14 + c_frac_bits : 26);
+}
+
+/* Bits of a magnitude, or of one less: what several are at most, once or-ed. */
+static inline uint32_t drnn_bits(int32_t value)
+{
+    return (uint32_t)(value ^ (value >> 31));
+}
+
 /* a * b / 2^frac_bits, rounded and saturated to int32: one factor of a carried gradient. |a| < 2^31, |b| <= 2^28: 2^59. */
 static inline int32_t drnn_mul_q(int32_t a, int32_t b, int frac_bits, uint32_t *saturated)
 {

@@ -102,3 +102,35 @@ void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t)
         drnn_add_to(&dm[3 * n_hidden + k], d_nh, saturated);
     }
 }
+
+/* The same for small gradients; gates are overwritten by dM. In two loops of few pointers each. */
+void drnn_gru_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *result)
+{
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const uint32_t n_hidden = layer->n_hidden;
+    int16_t *gates = drnn_gates_of(net, l, t);
+    const int16_t *h_prev = drnn_states_of(net, l, t - 1u);
+    int32_t *dm = drnn_dm_acc(net, l);
+    int32_t *d_hidden = drnn_d_hidden(net, l);
+    drnn_dm_store_t store = *result;
+
+    for (const int32_t *const end = dm + n_hidden; dm != end; ++dm, ++gates, ++d_hidden, ++h_prev) {
+        const int32_t n = gates[0];
+        const int32_t r = gates[n_hidden];
+        const int32_t z = gates[2 * n_hidden];
+        const int32_t dh = *d_hidden;
+        const int32_t d_nx = drnn_small_mul_rest(drnn_small_mul_q14(dh, DRNN_ONE_Q14 - z), n);
+        const int32_t d_r =
+            drnn_small_mul(drnn_small_mul_slope(d_nx, r), gates[3 * n_hidden], layer->c_frac_bits);
+        const int32_t d_z = drnn_small_mul_slope(drnn_small_mul_q14(dh, *h_prev - n), z);
+        const int32_t d_nh = drnn_small_mul_q14(d_nx, r);
+        const int32_t own = drnn_small_mul_q14(dh, z);
+        *d_hidden = own;
+        store.other_bits |= drnn_bits(own);
+        drnn_store_dm(&store, dm[0] + d_nx, &dm[0], &gates[0]);
+        drnn_store_dm(&store, dm[n_hidden] + d_r, &dm[n_hidden], &gates[n_hidden]);
+        drnn_store_dm(&store, dm[2 * n_hidden] + d_z, &dm[2 * n_hidden], &gates[2 * n_hidden]);
+        drnn_store_dm(&store, dm[3 * n_hidden] + d_nh, &dm[3 * n_hidden], &gates[3 * n_hidden]);
+    }
+    *result = store;
+}

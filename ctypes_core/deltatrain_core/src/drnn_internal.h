@@ -4,7 +4,10 @@
 #ifndef DRNN_INTERNAL_H
 #define DRNN_INTERNAL_H
 
+#include <string.h>
+
 #include "drnn.h"
+#include "drnn_fixed.h"
 #include "drnn_kernels.h"
 
 enum drnn_phase {
@@ -134,23 +137,47 @@ static inline uint32_t drnn_lowest_bit(uint32_t word)
 /* drnn_forward.c: layer l before the first frame: h = 0, v_hat = 0, M = b, no event. */
 void drnn_begin_layer(drnn_t *net, uint32_t l);
 
+/* How dM_t is stored, and what came of it. */
+typedef struct {
+    int32_t divisor;      /* drnn_small_divisor of the exponent */
+    uint32_t dm_bits;     /* drnn_bits of all entries as stored: below 2^15 where they fit int16 */
+    uint32_t other_bits;  /* of all that is carried beside dM */
+    uint32_t underflows;  /* entries stored as 0 that are not */
+} drnn_dm_store_t;
+
+/* Carry dm on and store it, rounded. */
+static inline void drnn_store_dm(drnn_dm_store_t *store, int32_t dm, int32_t *carried, int16_t *stored)
+{
+    const int32_t rounded = drnn_small_scale_down(dm, store->divisor);
+    *carried = dm;
+    *stored = (int16_t)rounded;
+    store->dm_bits |= drnn_bits(rounded);
+    if (!DRNN_LIKELY(rounded != 0)) {
+        store->underflows += dm != 0;
+    }
+}
+
 /*
  * The cells (drnn_lstm.c, drnn_gru.c, drnn_rnn.c), all units of layer l at step t.
  *
  * Forward: M -> drnn_hidden, and into the history what the way back needs, each gate in its accumulator's place.
  * Backward: drnn_d_hidden holds dL/dh_t; adds the gates' own gradient to drnn_dm_acc and leaves in drnn_d_hidden the
  * cell's own path to dL/dh_{t-1}, that is what does not go through the deltas.
+ * Backward, small: the same where all carried gradients are below drnn_small, by shorter products; also stores dM_t.
  *
  * Hidden: h_t [n_hidden] once more, from the history as it is before Backward.
  */
 void drnn_lstm_forward(drnn_t *net, uint32_t l, uint32_t t);
 void drnn_lstm_backward(drnn_t *net, uint32_t l, uint32_t t);
+void drnn_lstm_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store);
 void drnn_lstm_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h);
 void drnn_gru_forward(drnn_t *net, uint32_t l, uint32_t t);
 void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t);
+void drnn_gru_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store);
 void drnn_gru_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h);
 void drnn_rnn_forward(drnn_t *net, uint32_t l, uint32_t t);
 void drnn_rnn_backward(drnn_t *net, uint32_t l, uint32_t t);
+void drnn_rnn_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store);
 void drnn_rnn_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h);
 
 /* drnn_readout.c: h after the last frame -> logits, Q16. */

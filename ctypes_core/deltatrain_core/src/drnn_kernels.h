@@ -2,7 +2,7 @@
  * The three sparse products, each over a list of entries: runs of weights, or of dM, with what multiplies them. Sums are
  * exact, never rounded, so every variant of a kernel gives the same words whatever its order of summation.
  *
- * Bounds: |w| <= 32768 (a host may write that), |dm| <= 32767 and |factor| <= 32767, so a product is at most 2^30. rows <=
+ * Bounds: |w| <= 32768 (a host may write that), |dm| <= 32768 and |factor| <= 32767, so a product is at most 2^30. rows <=
  * 4 * DRNN_MAX_WIDTH = 2^12, so a dot product stays within 2^42.
  */
 #ifndef DRNN_KERNELS_H

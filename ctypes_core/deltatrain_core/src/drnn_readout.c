@@ -78,7 +78,8 @@ static const int16_t *hidden_of(const drnn_t *net, uint32_t t)
 static void add_to_d_hidden(drnn_t *net, const int16_t *d)
 {
     const uint32_t n_hidden = drnn_top_layer(net)->n_hidden;
-    int32_t *d_hidden = drnn_d_hidden(net, net->model->n_layers - 1u);
+    const uint32_t top = net->model->n_layers - 1u;
+    int32_t *d_hidden = drnn_d_hidden(net, top);
     const int shift = net->model->readout_frac_bits - DRNN_GRAD_GUARD_BITS; /* in [4, 9] */
     uint32_t *saturated = &net->result.saturated_grad;
     for (uint32_t j = 0; j < n_hidden; ++j) {
@@ -87,6 +88,7 @@ static void add_to_d_hidden(drnn_t *net, const int16_t *d)
             sum += drnn_readout_weight(net)[k * n_hidden + j] * (int32_t)d[k];
         }
         drnn_add_to(&d_hidden[j], drnn_saturate(drnn_round_shift(sum, shift), DRNN_INT32_MAX, saturated), saturated);
+        net->carried_bits[top] |= drnn_bits(d_hidden[j]);
     }
 }
 

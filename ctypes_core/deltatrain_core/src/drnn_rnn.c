@@ -40,3 +40,18 @@ void drnn_rnn_backward(drnn_t *net, uint32_t l, uint32_t t)
         drnn_add_to(&drnn_dm_acc(net, l)[k], d_m, saturated);
     }
 }
+
+void drnn_rnn_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *result)
+{
+    const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
+    int16_t *gates = drnn_gates_of(net, l, t);
+    int32_t *d_hidden = drnn_d_hidden(net, l);
+    int32_t *dm = drnn_dm_acc(net, l);
+    drnn_dm_store_t store = *result;
+    for (uint32_t k = 0; k < n_hidden; ++k) {
+        const int32_t d_m = drnn_small_mul_rest(d_hidden[k], gates[k]);
+        d_hidden[k] = 0; /* h_{t-1} reaches step t through its deltas alone */
+        drnn_store_dm(&store, dm[k] + d_m, &dm[k], &gates[k]);
+    }
+    *result = store;
+}

@@ -184,13 +184,12 @@ typedef struct {
     uint64_t macs_backward;           /* likewise */
     uint64_t macs_gradient;           /* likewise */
     uint64_t macs_recomputed;         /* likewise */
+    uint64_t samples_refused;         /* dropped, for their events exceeded the model's budget */
     uint64_t ticks_forward;           /* spent on frames: drnn_begin, drnn_push, drnn_target_... */
     uint64_t ticks_train;             /* in drnn_train and drnn_learn */
     uint64_t ticks_infer;             /* in drnn_infer */
     uint32_t samples_trained;         /* training steps */
     uint32_t samples_inferred;        /* INFER commands */
-    uint32_t samples_refused;         /* dropped, for their events exceeded the model's budget */
-    uint32_t reserved;                /* 0 */
     uint32_t clipped;                 /* steps whose norm bound exceeded the clip */
     uint32_t saturated_h;             /* saturations in training steps, by tensor */
     uint32_t saturated_c;             /* likewise */

@@ -162,7 +162,7 @@ class FixedLayer:
 
     def _store(self, t: int, result: SampleResult) -> None:
         """dM_t as int16; one exponent serves all steps, so a larger one rounds those stored before."""
-        needed = int16_exponent(int(np.abs(self._dm_carried).max()))
+        needed = int16_exponent(self._dm_carried)
         if needed > self.exponent:
             shorter = round_shift(self.dm[t + 1 :], needed - self.exponent)
             result.underflow_dm += int(np.count_nonzero((shorter == 0) & (self.dm[t + 1 :] != 0)))
@@ -209,9 +209,9 @@ def delta_shift(total: int) -> int:
     return shift
 
 
-def int16_exponent(largest: int) -> int:
-    """The smallest e ≥ 0 with round(largest / 2^e) ≤ 32767."""
-    exponent = 0
-    while round_shift(largest, exponent) > INT16_LIMIT:
+def int16_exponent(values: Int64) -> int:
+    """The smallest e ≥ 0 with which all round(values / 2^e) fit int16."""
+    exponent, ends = 0, np.array([values.min(), values.max()])
+    while np.any(round_shift(ends, exponent) != round_shift(ends, exponent).astype(np.int16)):
         exponent += 1
     return exponent

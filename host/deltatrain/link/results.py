@@ -109,12 +109,12 @@ class Statistics:
     macs_backward: int
     macs_gradient: int
     macs_recomputed: int
+    samples_refused: int
     ticks_forward: int
     ticks_train: int
     ticks_infer: int
     samples_trained: int
     samples_inferred: int
-    samples_refused: int
     clipped: int
     saturated_h: int
     saturated_c: int
