@@ -175,7 +175,9 @@ static void add_to_gradient(drnn_t *net, uint32_t l)
     int32_t *gradient = drnn_gradient(net, l);
     drnn_entry_t *entries = drnn_entries(net);
     for (uint32_t column = 0; column < drnn_width(layer); ++column, gradient += rows) {
-        const uint32_t n = drnn_events_of_column(net, l, column, column < layer->n_in ? 0 : drnn_h_first(layer));
+        const uint32_t first = column < layer->n_in ? 0 : drnn_h_first(layer);
+        uint32_t part; /* of the column's |Delta|, the segment's */
+        const uint32_t n = drnn_events_of_column(net, l, column, first, &part);
         if (n == 0) {
             continue;
         }

@@ -248,18 +248,37 @@ static inline uint32_t drnn_largest(const int32_t *values, uint32_t count)
     return largest;
 }
 
-/* Smallest root with root * root >= value; value < 2^62. One bit of the root a round, no division. */
-static inline uint64_t drnn_sqrt_ceil(uint64_t value)
+/* Two bits of a root's square, the upper ones first, for each bit of the root: rest <= 2 root before and after. */
+static inline void drnn_sqrt_word(uint32_t *root, uint32_t *rest, uint32_t word, int n_bits)
 {
-    uint64_t root = 0;
-    uint64_t rest = value;
-    for (int bit = (drnn_bit_length(value) + 1) / 2 * 2; bit >= 0; bit -= 2) {
-        const uint64_t trial = root + ((uint64_t)1 << bit);
-        root >>= 1;
-        if (rest >= trial) {
-            rest -= trial;
-            root += (uint64_t)1 << bit;
+    uint32_t r = *root;
+    uint32_t left = *rest;
+    for (word <<= 32 - n_bits; n_bits > 0; n_bits -= 2) {
+        left = left << 2 | word >> 30;
+        word <<= 2;
+        const uint32_t trial = r << 2 | 1u;
+        r <<= 1;
+        if (left >= trial) {
+            left -= trial;
+            r |= 1u;
         }
+    }
+    *root = r;
+    *rest = left;
+}
+
+/* Smallest root with root * root >= value; value < 2^60, so that its parts fit 32 bits. No division. */
+static inline uint32_t drnn_sqrt_ceil(uint64_t value)
+{
+    const uint32_t high = (uint32_t)(value >> 32);
+    const uint32_t low = (uint32_t)value;
+    uint32_t root = 0;
+    uint32_t rest = 0;
+    if (high != 0) {
+        drnn_sqrt_word(&root, &rest, high, (drnn_bit_length(high) + 1) & ~1);
+        drnn_sqrt_word(&root, &rest, low, 32);
+    } else if (low != 0) {
+        drnn_sqrt_word(&root, &rest, low, (drnn_bit_length(low) + 1) & ~1);
     }
     return rest == 0 ? root : root + 1;
 }

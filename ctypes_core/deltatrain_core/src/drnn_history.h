@@ -106,9 +106,9 @@ void drnn_add_to_bound(drnn_t *net);
 
 /*
  * The same file: the steps held at which `column` was active into drnn_entries, dM from its entry `first` on and Delta;
- * returns how many. Columns must come in ascending order: event_start is the cursor into each step's values.
+ * returns how many, and the sum of their |Delta|. Columns must come in ascending order: event_start is the cursor into each step's values.
  */
-uint32_t drnn_events_of_column(drnn_t *net, uint32_t l, uint32_t column, uint32_t first);
+uint32_t drnn_events_of_column(drnn_t *net, uint32_t l, uint32_t column, uint32_t first, uint32_t *delta_sum);
 
 /* Their Delta / 2^shift, rounded, so that what they add to a gradient fits 32 bits. */
 void drnn_round_events(drnn_entry_t *entries, uint32_t n, int shift);

@@ -18,35 +18,38 @@ static int16_t hidden_of(int32_t o, int32_t tanh_c, uint32_t *saturated)
     return (int16_t)drnn_saturate_narrow(drnn_round_shift_narrow(o * tanh_c, 14), DRNN_V_MAX, saturated);
 }
 
+/* c = f c_prev + i g and h = o tanh c, of all units; gates [4][n_hidden]. */
+static void mix(drnn_t *net, const drnn_layer_t *layer, const int16_t *gates, const int16_t *c_prev, int16_t *c, int16_t *h)
+{
+    const uint32_t n_hidden = layer->n_hidden;
+    const int to_q14 = DRNN_H_FRAC_BITS - layer->c_frac_bits;
+    const int c_shift = 28 - layer->c_frac_bits;
+    const int32_t half = (int32_t)1 << (c_shift - 1);
+    for (const int16_t *const end = gates + n_hidden; gates != end; ++gates, ++c_prev, ++c, ++h) {
+        const int32_t i = gates[0];
+        const int32_t f = gates[n_hidden];
+        const int32_t g = gates[2 * n_hidden];
+        const int32_t o = gates[3 * n_hidden];
+        /* Q28, at most 2^14 * 2^15 * 2^10; once shifted below 2^26 */
+        const int64_t sum = i * g + half + (int64_t)f * (*c_prev * ((int32_t)1 << to_q14));
+        const int32_t mixed =
+            drnn_saturate_narrow(drnn_shift_narrow(sum, c_shift), DRNN_INT16_MAX, &net->result.saturated_c);
+        *c = (int16_t)mixed;
+        *h = hidden_of(o, drnn_tanh_narrow_q14(mixed * ((int32_t)1 << to_q14)), &net->result.saturated_h);
+    }
+}
+
 void drnn_lstm_forward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
-    const int32_t unit = c_unit(layer);
-    const int c_shift = 28 - layer->c_frac_bits;
-    const int32_t half = (int32_t)1 << (c_shift - 1);
     int16_t *gates = drnn_gates_of(net, l, t);
-    const int16_t *c_prev = drnn_states_of(net, l, t - 1u);
     int16_t *c = drnn_states_of(net, l, t);
-    int16_t *h = drnn_hidden(net, l);
-
-    const int16_t *i = gates;
-    const int16_t *f = gates + n_hidden;
-    const int16_t *g = gates + 2 * n_hidden;
-    const int16_t *o = gates + 3 * n_hidden;
 
     drnn_m_sigmoids(net, l, 0, 2 * n_hidden, gates);
     drnn_m_tanhs(net, l, 2 * n_hidden, n_hidden, gates + 2 * n_hidden);
     drnn_m_sigmoids(net, l, 3 * n_hidden, n_hidden, gates + 3 * n_hidden);
-    for (uint32_t k = 0; k < n_hidden; ++k) {
-        const int64_t sum = i[k] * g[k] + half + (int64_t)(f[k] * c_prev[k]) * unit; /* Q28, 2^14 * 2^15 * 2^10 at most */
-        const int32_t mixed = drnn_shift_narrow(sum, c_shift); /* below 2^26 */
-        c[k] = (int16_t)drnn_saturate_narrow(mixed, DRNN_INT16_MAX, &net->result.saturated_c);
-    }
-    for (uint32_t k = 0; k < n_hidden; ++k) {
-        const int32_t tanh_c = drnn_tanh_narrow_q14(c[k] * unit); /* below 2^15 * 2^10 */
-        h[k] = hidden_of(o[k], tanh_c, &net->result.saturated_h);
-    }
+    mix(net, layer, gates, c - n_hidden, c, drnn_hidden(net, l));
 }
 
 void drnn_lstm_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)

@@ -116,7 +116,7 @@ static uint64_t bound_of(const drnn_t *net, const int16_t *d, const int16_t *h)
     for (uint32_t j = 0; j < drnn_top_layer(net)->n_hidden; ++j) {
         h_squared += (uint64_t)((int32_t)h[j] * h[j]);
     }
-    return drnn_sqrt_ceil(d_squared) * drnn_sqrt_ceil(h_squared);
+    return (uint64_t)drnn_sqrt_ceil(d_squared) * drnn_sqrt_ceil(h_squared);
 }
 
 void drnn_readout_backward(drnn_t *net, uint32_t t)

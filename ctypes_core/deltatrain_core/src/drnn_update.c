@@ -40,11 +40,20 @@ static uint64_t sum_of_squares(const int16_t *values, uint32_t count)
     int64_t sum = 0;
     uint32_t i = 0;
 #ifdef __ARM_FEATURE_DSP
-    for (; i + 4 <= count; i += 4) {
-        uint32_t pairs[2];
-        memcpy(pairs, &values[i], sizeof pairs);
-        __asm__("smlald %Q0, %R0, %1, %1" : "+r"(sum) : "r"(pairs[0]));
-        __asm__("smlald %Q0, %R0, %1, %1" : "+r"(sum) : "r"(pairs[1]));
+    if ((uintptr_t)values % 4 == 0) {
+        const int16_t *const end = values + (count & ~7u);
+        i = count & ~7u;
+        while (values != end) {
+            __asm__ volatile("ldm %1!, {r2-r5}\n"
+                             "smlald %Q0, %R0, r2, r2\n"
+                             "smlald %Q0, %R0, r3, r3\n"
+                             "smlald %Q0, %R0, r4, r4\n"
+                             "smlald %Q0, %R0, r5, r5\n"
+                             : "+r"(sum), "+r"(values)
+                             :
+                             : "r2", "r3", "r4", "r5", "memory");
+        }
+        values -= i;
     }
 #endif
     for (; i < count; ++i) {
@@ -80,7 +89,7 @@ static uint64_t layer_bound(const drnn_t *net, uint32_t l)
         }
         const uint64_t delta_squared =
             (x_squared << x_shift) + h_squared + (t == 0 ? (uint64_t)DRNN_ONE_Q28 : 0); /* the bias: a Delta of 1 */
-        bound += drnn_sqrt_ceil(dm_squared) * drnn_sqrt_ceil(delta_squared);
+        bound += (uint64_t)drnn_sqrt_ceil(dm_squared) * drnn_sqrt_ceil(delta_squared);
     }
     return bound;
 }
@@ -169,31 +178,7 @@ static void step_int16(const stepper_t *s, int16_t *tensor, uint32_t index, int6
     tensor[index] = (int16_t)stepped(s, tensor[index], sum, random_of(s, index), DRNN_INT16_MAX);
 }
 
-static void step_int32(const stepper_t *s, int32_t *tensor, uint32_t index, int64_t sum)
-{
-    tensor[index] = stepped(s, tensor[index], sum, random_of(s, index), DRNN_INT32_MAX);
-}
-
-static void update_readout(drnn_t *net, drnn_scale_t step)
-{
-    const uint32_t n_hidden = drnn_top_layer(net)->n_hidden;
-    const int16_t *h = drnn_top_hidden(net);
-    const int exponent = net->result.grad_exponent;
-    const stepper_t weight = stepper(net, step, exponent - DRNN_H_FRAC_BITS, net->model->readout_frac_bits,
-                                     DRNN_T_READOUT_WEIGHT);
-    const stepper_t bias = stepper(net, step, exponent, DRNN_BIAS_FRAC_BITS, DRNN_T_READOUT_BIAS);
-    const int16_t *d = drnn_d_outputs(net); /* DRNN_LAST */
-    const int64_t *sum = drnn_d_readout(net); /* else */
-    const int at_last = net->model->readout == DRNN_LAST;
-    for (uint32_t k = 0; k < net->model->n_outputs; ++k) {
-        for (uint32_t j = 0; j < n_hidden; ++j) {
-            step_int16(&weight, drnn_readout_weight(net), k * n_hidden + j, at_last ? d[k] * (int32_t)h[j] : *sum++);
-        }
-        step_int32(&bias, drnn_readout_bias(net), k, at_last ? d[k] : *sum++);
-    }
-}
-
-uint32_t drnn_events_of_column(drnn_t *net, uint32_t l, uint32_t column, uint32_t first)
+uint32_t drnn_events_of_column(drnn_t *net, uint32_t l, uint32_t column, uint32_t first, uint32_t *delta_sum)
 {
     const uint32_t words = drnn_mask_words(drnn_layer(net, l));
     const uint32_t m_count = drnn_m_count(drnn_layer(net, l));
@@ -205,13 +190,15 @@ uint32_t drnn_events_of_column(drnn_t *net, uint32_t l, uint32_t column, uint32_
     uint32_t *cursors = drnn_event_start(net, l);
     drnn_entry_t *entries = drnn_entries(net);
     uint32_t n = 0;
-    for (uint32_t i = 0; i < n_held; ++i) {
-        if (mask[i * words] & bit) {
-            entries[n].place = drnn_place(dm, i * m_count + first);
-            entries[n].factor = values[cursors[i]++];
-            ++n;
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < n_held; ++i, mask += words) {
+        if (*mask & bit) {
+            const drnn_entry_t entry = {drnn_place(dm, i * m_count + first), values[cursors[i]++]};
+            entries[n++] = entry;
+            sum += drnn_magnitude(entry.factor);
         }
     }
+    *delta_sum = sum;
     return n;
 }
 
@@ -237,9 +224,21 @@ static void step_pair(int16_t *w, uint32_t random, int32_t quotient0, int32_t qu
 }
 
 #ifdef __ARM_FEATURE_DSP
+/* A pair of weights stepped as one word by its random bits and sums, of quotients without a shift. Each step fits 16 bits. */
+static inline uint32_t stepped_pair_dsp(uint32_t pair, uint32_t random, int32_t sum0, int32_t sum1, int32_t m)
+{
+    int32_t quotient0, quotient1, steps;
+    __asm__("smmul %0, %1, %2" : "=r"(quotient0) : "r"(sum0), "r"(m));
+    __asm__("smmul %0, %1, %2" : "=r"(quotient1) : "r"(sum1), "r"(m));
+    __asm__("uxtah %0, %1, %2" : "=r"(steps) : "r"(quotient0), "r"(random));
+    __asm__("add %0, %1, %2, lsr #16" : "=r"(quotient1) : "r"(quotient1), "r"(random));
+    __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(steps) : "r"(quotient1), "r"(steps));
+    __asm__("qsub16 %0, %1, %2" : "=r"(pair) : "r"(pair), "r"(steps));
+    return pair;
+}
+
 /*
- * n pairs, of quotients without a shift. Each step fits 16 bits, and so a pair is stepped as one word; where a weight comes
- * out beyond +-2^14, it may have been cut, and the pair is stepped by step_pair.
+ * n times two pairs. Where a weight comes out beyond +-2^14, it may have been cut, and the pairs are stepped by step_pair.
  */
 static void step_pairs_dsp(int16_t *w, uint32_t counter, const int32_t *sums, int32_t m, uint32_t n, uint32_t *saturated)
 {
@@ -247,22 +246,20 @@ static void step_pairs_dsp(int16_t *w, uint32_t counter, const int32_t *sums, in
     uint32_t first = DRNN_MIX_FIRST;
     uint32_t second = DRNN_MIX_SECOND;
     __asm__("" : "+r"(stride), "+r"(first), "+r"(second)); /* to stay in registers */
-    for (const int32_t *const end = sums + 2 * n; sums != end; sums += 2, w += 2, counter += stride) {
-        uint32_t random = drnn_mix_by(counter, first, second);
-        int32_t quotient0, quotient1, steps;
-        uint32_t pair;
-        memcpy(&pair, w, sizeof pair);
-        __asm__("smmul %0, %1, %2" : "=r"(quotient0) : "r"(sums[0]), "r"(m));
-        __asm__("smmul %0, %1, %2" : "=r"(quotient1) : "r"(sums[1]), "r"(m));
-        __asm__("uxtah %0, %1, %2" : "=r"(steps) : "r"(quotient0), "r"(random));
-        __asm__("add %0, %1, %2, lsr #16\n pkhtb %0, %0, %3, asr #16"
-                : "=&r"(steps)
-                : "r"(quotient1), "r"(random), "r"(steps));
-        __asm__("qsub16 %0, %1, %2" : "=r"(pair) : "r"(pair), "r"(steps));
-        if (DRNN_LIKELY(((pair ^ (pair << 1)) & 0x80008000u) == 0)) {
-            memcpy(w, &pair, sizeof pair);
+    for (const int32_t *const end = sums + 4 * n; sums != end; sums += 4, w += 4, counter += stride) {
+        uint32_t pairs[2];
+        memcpy(pairs, w, sizeof pairs);
+        const uint32_t random0 = drnn_mix_by(counter, first, second);
+        counter += stride;
+        const uint32_t random1 = drnn_mix_by(counter, first, second);
+        pairs[0] = stepped_pair_dsp(pairs[0], random0, sums[0], sums[1], m);
+        pairs[1] = stepped_pair_dsp(pairs[1], random1, sums[2], sums[3], m);
+        const uint32_t beyond = (pairs[0] ^ (pairs[0] << 1)) | (pairs[1] ^ (pairs[1] << 1));
+        if (DRNN_LIKELY((beyond & 0x80008000u) == 0)) {
+            memcpy(w, pairs, sizeof pairs);
         } else {
-            step_pair(w, random, quotient0, quotient1, saturated);
+            step_pair(w, random0, quotient(sums[0], m, 0), quotient(sums[1], m, 0), saturated);
+            step_pair(w + 2, random1, quotient(sums[2], m, 0), quotient(sums[3], m, 0), saturated);
         }
     }
 }
@@ -280,9 +277,10 @@ static void step_narrow(const stepper_t *s, int16_t *weight, uint32_t element, c
         uint32_t counter = s->key + element / 2 * DRNN_RANDOM_STRIDE;
 #ifdef __ARM_FEATURE_DSP
         if (shift == 0) { /* as a rule */
-            const uint32_t n = rows / 2;
-            row = 2 * n;
+            const uint32_t n = rows / 4;
+            row = 4 * n;
             step_pairs_dsp(w, counter, sums, m, n, saturated);
+            counter += 2 * n * DRNN_RANDOM_STRIDE;
         }
 #endif
         for (; row + 2 <= rows; row += 2, counter += DRNN_RANDOM_STRIDE) {
@@ -308,15 +306,12 @@ static const int32_t *gradient_of_column(drnn_t *net, uint32_t l, uint32_t colum
         *shift = drnn_delta_shift(sum);
         return sum == 0 ? NULL : drnn_gradient(net, l) + column * rows;
     }
-    const uint32_t n_events = drnn_events_of_column(net, l, column, first);
+    uint32_t delta_sum;
+    const uint32_t n_events = drnn_events_of_column(net, l, column, first, &delta_sum);
     if (n_events == 0) {
         return NULL;
     }
     drnn_entry_t *entries = drnn_entries(net);
-    uint32_t delta_sum = 0;
-    for (uint32_t a = 0; a < n_events; ++a) {
-        delta_sum += drnn_magnitude(entries[a].factor);
-    }
     *shift = drnn_delta_shift(delta_sum);
     drnn_round_events(entries, n_events, *shift);
     int32_t *sums = drnn_sums(net, l);
@@ -345,6 +340,54 @@ static void update_column(drnn_t *net, uint32_t l, drnn_scale_t step, uint32_t c
     ++net->result.columns_updated;
 }
 
+/* Biases [count] by sums of at most 2^15 [count]. */
+static void update_bias(const stepper_t *s, int32_t *bias, const int16_t *sums, uint32_t count)
+{
+    const int is_short = s->shift >= RANDOM_BITS && s->shift < 32;
+    for (uint32_t i = 0; i < count; ++i) {
+        const uint32_t random = random_of(s, i);
+        if (is_short) { /* as `stepped`, the quotient of a product below 2^31 */
+            const int64_t addend = (int64_t)((uint64_t)random << (s->shift - RANDOM_BITS));
+            const int64_t value = (int64_t)bias[i] - drnn_shift_narrow(sums[i] * s->m + addend, s->shift);
+            bias[i] = drnn_saturate(value, DRNN_INT32_MAX, s->saturated);
+        } else {
+            bias[i] = stepped(s, bias[i], sums[i], random, DRNN_INT32_MAX);
+        }
+    }
+}
+
+/* Of DRNN_LAST the gradient is d (x) [h ; 1], else what was summed on the way back. */
+static void update_readout(drnn_t *net, drnn_scale_t step)
+{
+    const uint32_t n_hidden = drnn_top_layer(net)->n_hidden;
+    const uint32_t n_outputs = net->model->n_outputs;
+    const int16_t *h = drnn_top_hidden(net);
+    const int exponent = net->result.grad_exponent;
+    const stepper_t weight = stepper(net, step, exponent - DRNN_H_FRAC_BITS, net->model->readout_frac_bits,
+                                     DRNN_T_READOUT_WEIGHT);
+    const stepper_t bias = stepper(net, step, exponent, DRNN_BIAS_FRAC_BITS, DRNN_T_READOUT_BIAS);
+    const int16_t *d = drnn_d_outputs(net);
+    if (net->model->readout != DRNN_LAST) {
+        const int64_t *sum = drnn_d_readout(net);
+        for (uint32_t k = 0; k < n_outputs; ++k) {
+            for (uint32_t j = 0; j < n_hidden; ++j) {
+                step_int16(&weight, drnn_readout_weight(net), k * n_hidden + j, *sum++);
+            }
+            int32_t *b = &drnn_readout_bias(net)[k];
+            *b = stepped(&bias, *b, *sum++, random_of(&bias, k), DRNN_INT32_MAX);
+        }
+        return;
+    }
+    int32_t *sums = (int32_t *)(void *)drnn_m_acc(net, net->model->n_layers - 1u); /* M itself is not needed any more */
+    for (uint32_t k = 0; k < n_outputs; ++k) {
+        for (uint32_t j = 0; j < n_hidden; ++j) {
+            sums[j] = d[k] * (int32_t)h[j];
+        }
+        step_narrow(&weight, drnn_readout_weight(net), k * n_hidden, sums, n_hidden);
+    }
+    update_bias(&bias, drnn_readout_bias(net), d, n_outputs);
+}
+
 static void update_layer(drnn_t *net, uint32_t l, drnn_scale_t step)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
@@ -357,9 +400,7 @@ static void update_layer(drnn_t *net, uint32_t l, drnn_scale_t step)
         update_column(net, l, step, column, drnn_h_first(layer), exponent - DRNN_H_FRAC_BITS, layer->wh_frac_bits);
     }
     const stepper_t bias = stepper(net, step, exponent, DRNN_BIAS_FRAC_BITS, id + DRNN_T_BIAS);
-    for (uint32_t i = 0; i < drnn_m_count(layer); ++i) {
-        step_int32(&bias, drnn_bias(net, l), i, drnn_gates(net, l)[i]); /* db = dM_1 */
-    }
+    update_bias(&bias, drnn_bias(net, l), drnn_gates(net, l), drnn_m_count(layer)); /* db = dM_1 */
 }
 
 void drnn_update(drnn_t *net)
