@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 import deltatrain_core
 import deltatrain_firmware
-from deltatrain.memory import Memory
 from deltatrain.features import FeatureConfig
+from deltatrain.memory import Memory
 from deltatrain.model import N_ACCUMULATORS, N_GATES
 from deltatrain.quant_model import QuantLayer, QuantModel
 from deltatrain.scale import Scale

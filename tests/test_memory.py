@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import NativeDevice
 from equality import (
     CELLS,
     EXTREMES,
@@ -19,13 +24,21 @@ from equality import (
     random_targets,
     words_of,
 )
+from study_cores import train_beside
+from test_cli import run, run_json
 
-from deltatrain.errors import SampleRefused
+from deltatrain.comparison import compare
+from deltatrain.errors import BuildError, DeviceError, InputError, SampleRefused
 from deltatrain.fixed import FixedNetwork
+from deltatrain.link import Device
 from deltatrain.memory import BUDGET_ONE, Memory
 from deltatrain.quant_model import QuantModel
 from deltatrain.reference import READOUT_KINDS
-from deltatrain.training import Engine, Sample, Settings
+from deltatrain.targets import Board, Emulator, find_board
+from deltatrain.training import Engine, Sample, Settings, evaluate
+from deltatrain.training import train as train_engine
+from deltatrain_codegen import check_fits, export, for_inference, plan_memory, ram_needed
+from deltatrain_codegen.memory import resized, ways_out
 from deltatrain_core import CoreError, CoreNetwork, StepResult, arena_sizes
 
 
@@ -187,3 +200,207 @@ def test_thresholds_are_those_of_the_sample_s_beginning() -> None:
     untouched = CoreNetwork(model)
     Settings.of(model).apply(untouched)
     assert sample.train_whole(untouched) == results[1]
+
+
+# the planner
+# -----------
+
+
+def an386() -> Board:
+    board = find_board("mps2-an386")
+    assert board is not None
+    return board
+
+
+def sized(cell: str, n_hidden: int, max_steps: int) -> QuantModel:
+    return random_model(np.random.default_rng(0), 16, n_hidden, 10, max_steps, 1.0, (cell,))
+
+
+def ram_of(model: QuantModel) -> int:
+    return sum(ram_needed(model, an386()).values())
+
+
+@pytest.mark.parametrize(
+    ("cell", "n_hidden", "max_steps", "kind", "limit"),
+    [
+        ("lstm", 64, 50, "history", 97_000),
+        ("gru", 64, 50, "history", 84_700),
+        ("lstm", 110, 50, "history", 192 * 1024),
+        ("lstm", 64, 400, "checkpoints", 192 * 1024),
+    ],
+)
+def test_the_planner_takes_the_smaller_plan(cell: str, n_hidden: int, max_steps: int, kind: str, limit: int) -> None:
+    model = sized(cell, n_hidden, max_steps)
+    planned = plan_memory(model)
+    assert planned.memory.kind == kind
+    by_kind = [ram_of(plan_memory(model, plan)) for plan in ("history", "checkpoints")]
+    assert ram_of(planned) == min(by_kind) <= limit
+    assert ram_of(for_inference(model)) < ram_of(planned) - 30_000
+    assert planned.hash() == model.hash()  # the host need not know the plan to know the model
+
+
+def test_the_length_of_segments_is_the_best_one() -> None:
+    model = random_model(np.random.default_rng(0), 5, 7, 3, 60, 1.0, ("gru", "lstm"))
+    best = plan_memory(model, "checkpoints").memory.segment_steps
+    sizes = arena_sizes(model, [Memory("checkpoints", steps) for steps in range(1, 61)])
+    assert sizes[best - 1] == min(sizes)
+
+
+def test_a_plan_out_of_the_question_is_a_clear_error() -> None:
+    model = sized("gru", 4, 5)
+    with pytest.raises(InputError, match="must be one of auto, history, checkpoints"):
+        plan_memory(model, "none")
+    for fraction in (0.0, -1.0, 1.5):
+        with pytest.raises(InputError, match="above 0 and be at most 1"):
+            plan_memory(model, "history", fraction)
+    assert plan_memory(model, "history", 1.0).memory == Memory()
+
+
+def test_the_refusal_offers_checkpoints_and_an_event_budget() -> None:
+    model = replace(sized("lstm", 64, 400), memory=Memory())
+    small = replace(an386(), ram_bytes=192 * 1024)
+    with pytest.raises(BuildError, match=r"checkpoints every \d+ frames, which takes more time \(--plan checkpoints\)"):
+        check_fits(model, small)
+    model = sized("lstm", 64, 50)
+    board = replace(an386(), ram_bytes=ram_of(model) - 1_000)
+    budgets = [way for way in ways_out(model, board) if way.memory is not None]
+    assert len(budgets) == 1
+    found = re.search(r"room for (\d+)% of all events \(--event-budget (0\.\d+)\)", str(budgets[0]))
+    assert found is not None
+    assert ram_of(plan_memory(model, "history", float(found[2]))) <= board.ram_bytes
+    assert ram_of(plan_memory(model, "history", float(found[2]) + 0.01)) > board.ram_bytes
+    # Sizes that are offered for checkpoints are planned with segments of their own.
+    long = plan_memory(sized("lstm", 64, 400), "checkpoints")
+    board = replace(an386(), ram_bytes=ram_of(long) - 30_000)
+    ways = ways_out(long, board)
+    assert {"n_hidden"} in [set(way.sizes) for way in ways]
+    for way in ways:
+        smaller = resized(long, **way.sizes) if way.sizes else long
+        assert ram_of(plan_memory(smaller, "checkpoints")) <= board.ram_bytes
+
+
+# on devices
+# ----------
+
+
+def need_board(board: Board) -> None:
+    for program in board.needs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed; `make setup` installs it")
+
+
+def test_a_long_sample_trains_in_192_kib(tmp_path: Path) -> None:
+    """LSTM 16→64 over 400 frames: 385 KB by the whole history."""
+    small = replace(an386(), ram_bytes=192 * 1024)
+    need_board(small)
+    model = plan_memory(sized("lstm", 64, 400))
+    layer = replace(model.layers[0], theta_x=600, theta_h=1600)
+    model = replace(model, layers=(layer,))
+    built = export(model, small, tmp_path)
+    assert built.ram_bytes <= small.ram_bytes
+    with Emulator.start(small, built.elf) as emulator, Device.open(emulator.port, timeout=60) as device:
+        assert device.info.memory == model.memory
+        rng = np.random.default_rng(7)
+        engines: dict[str, Engine] = {"device": device, "host C": CoreNetwork(replace(model, memory=Memory()))}
+        samples = [random_sample(rng, model, n_steps) for n_steps in (400, 57, 399)]
+        words = 0
+        for engine in engines.values():
+            Settings.of(model).apply(engine)
+        for sample in samples:
+            results = [sample.train_whole(engine) for engine in engines.values()]
+            for name in ("loss", "bound_m", "underflow_dm", "macs_gradient", "dm_exponent"):
+                assert getattr(results[0], name) == getattr(results[1], name), name
+            for name in model.tensors():
+                values = [engine.tensor(name) for engine in engines.values()]
+                assert_same(values[1], values[0], name)
+                words += values[0].size
+        assert words == 3 * (80 * 256 + 256 + 640 + 10)
+        totals = device.statistics()
+        assert totals.samples_trained == 3 and totals.samples_refused == 0 < totals.macs_recomputed
+        assert totals.stack_high_water <= 2 * totals.ram_stack // 3
+
+
+@pytest.fixture(scope="module")
+def on_the_board(tmp_path_factory: pytest.TempPathFactory) -> tuple[QuantModel, Path]:
+    """A stack by checkpoints, with a budget of events, exported by the command line into 24 KiB."""
+    need_board(an386())
+    folder = tmp_path_factory.mktemp("checkpoints")
+    rng = np.random.default_rng(8)
+    model = random_model(rng, 9, 12, 4, 30, 1.0, ("gru", "lstm"), "frames")
+    layers = tuple(replace(layer, theta_x=50, theta_h=50) for layer in model.layers)
+    model = replace(model, layers=layers)
+    model.save(folder / "model.safetensors")
+    built = run_json(
+        *("export", "--model", folder / "model.safetensors", "--out", folder / "build"),
+        *("--plan", "checkpoints", "--event-budget", 0.6, "--ram-bytes", 24 * 1024),
+    )
+    assert built["memory"]["kind"] == "checkpoints" and built["ram_bytes"] <= 24 * 1024
+    assert set(built["ram"]) == {
+        *("weights", "history", "events", "checkpoints", "gradient", "scratch", "stack", "link", "other")
+    }
+    assert 0 <= sum(built["ram_needed"]["training"].values()) - built["ram_bytes"] < 512
+    assert sum(built["ram_needed"]["inference"].values()) < built["ram_bytes"] // 2 + 6_000
+    return replace(QuantModel.load(folder / "build" / "model.safetensors"), provenance={}), Path(built["elf"])
+
+
+def test_checkpoints_and_refusals_on_the_emulated_board(on_the_board: tuple[QuantModel, Path]) -> None:
+    model, elf = on_the_board
+    rng = np.random.default_rng(9)
+    samples = [random_sample(rng, model, int(rng.integers(1, 31))) for _ in range(12)]
+    with Emulator.start(an386(), elf) as emulator, Device.open(emulator.port) as device:
+        assert device.info.memory == model.memory
+        engines: dict[str, Engine] = {
+            "device": device,
+            "host C": CoreNetwork(model),
+            "integer reference": FixedNetwork(model),
+        }
+        outcome = compare(engines, model, samples, Settings.of(model), with_float=False)
+        assert outcome.words_different == 0, str(outcome.first_difference)
+        assert 0 < outcome.refused < len(samples) == outcome.refused + len(outcome.steps)
+        assert device.statistics().samples_refused == outcome.refused
+        judged = evaluate(device, samples, model.n_outputs)
+        assert judged.refused == outcome.refused
+        device.reset_weights()
+        trained = train_engine(device, samples)
+        assert len(trained.refused) == outcome.refused and len(trained) == len(outcome.steps)
+
+
+def test_a_refusal_of_one_engine_alone_is_a_difference() -> None:
+    model = random_model(np.random.default_rng(10), 4, 6, 3, 20, 1.0)
+    model = replace(model, layers=tuple(replace(layer, theta_x=0, theta_h=0) for layer in model.layers))
+    tight = replace(model, memory=Memory("history", 0, BUDGET_ONE // 5))
+    samples = [random_sample(np.random.default_rng(11), model, 20)]
+    engines = {"tight": CoreNetwork(tight), "roomy": CoreNetwork(model)}
+    outcome = compare(engines, model, samples, Settings.of(model), with_float=False)
+    assert outcome.refused == outcome.words_different == 1
+    assert outcome.first_difference is not None and outcome.first_difference.tensor == "refused"
+
+
+def test_checkpoints_under_sanitizers(native_device: Callable[..., NativeDevice]) -> None:
+    rng = np.random.default_rng(12)
+    model = random_model(rng, 7, 10, 3, 24, 1.0, ("lstm", "gru"), "regression")
+    model = by_segments(model, 5)
+    with Device.open(native_device(model).url) as device:
+        assert train_beside(device, model, random_settings(rng, model), rng, 10) > 1_000
+
+
+def test_a_device_for_inference_only(native_device: Callable[..., NativeDevice]) -> None:
+    rng = np.random.default_rng(13)
+    model = for_inference(random_model(rng, 7, 10, 3, 24, 1.0, ("lstm", "gru")))
+    sample, host = random_sample(rng, model, 24), CoreNetwork(model)
+    with Device.open(native_device(model).url) as device:
+        engines: tuple[Engine, ...] = (host, device)
+        for engine in engines:
+            engine.begin()
+        hidden = [engine.push(sample.frames) for engine in engines]
+        assert_same(hidden[0], hidden[1], "hidden states")
+        assert device.infer().predicted == host.infer().predicted
+        with pytest.raises(DeviceError, match="built for inference only"):
+            device.train(0)
+        assert device.infer().predicted == host.infer().predicted  # the sample is still there
+
+
+def test_more_ram_than_the_board_has_is_a_clear_error(tmp_path: Path) -> None:
+    sized("rnn", 4, 5).save(tmp_path / "model.safetensors")
+    refused = run("export", "--model", tmp_path / "model.safetensors", "--ram-bytes", 2**30, status=2)
+    assert "mps2-an386 has 4194304 bytes of RAM" in refused.output

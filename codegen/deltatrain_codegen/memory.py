@@ -25,8 +25,10 @@ DIMENSIONS = {"max_steps": "steps in a sample", "n_hidden": "hidden units", "n_i
 CHANGES = (("max_steps",), ("n_hidden",), ("n_in",), ("max_steps", "n_hidden"))
 N_WAYS = 3
 PLANS = ("auto", "history", "checkpoints")
-# Event budgets that are offered: of this many parts.
+# Event budgets that are offered: of this many parts. What is given up is a worst case that hardly comes, for thresholds
+# leave most entries inactive; so it counts by this part of what a size would.
 BUDGET_PARTS = 100
+BUDGET_COST = 0.1
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class WayOut:
     sizes: dict[str, int]
     kept: float
     memory: Memory | None = None
+
+    @property
+    def cost(self) -> float:
+        """How much is given up: what is offered first costs least."""
+        return (1 - self.kept) * (1.0 if self.memory is None else BUDGET_COST)
 
     def __str__(self) -> str:
         if self.memory is not None and self.memory.event_budget:
@@ -153,7 +160,7 @@ def flash_refusal(needed: int, model: QuantModel, board: Board) -> str:
 
 
 def ways_out(model: QuantModel, board: Board) -> list[WayOut]:
-    """Changes that make the model fit a board's RAM, at most three, those that take the least first."""
+    """Changes that make the model fit a board's RAM, at most three, the cheapest first."""
     now = {
         "max_steps": model.max_steps,
         "n_hidden": max(layer.n_hidden for layer in model.layers),
@@ -167,7 +174,7 @@ def ways_out(model: QuantModel, board: Board) -> list[WayOut]:
         fitting = bisect_left(sizes, True, key=lambda trial: not _fits(model, trial, board)) - 1
         if fitting > 0 and all(sizes[fitting].values()):
             ways.append(WayOut(sizes[fitting], fitting / grain))
-    return sorted(ways, key=lambda way: -way.kept)[:N_WAYS]
+    return sorted(ways, key=lambda way: way.cost)[:N_WAYS]
 
 
 def _plans_that_fit(model: QuantModel, board: Board) -> list[WayOut]:
