@@ -57,7 +57,7 @@ def random_layer(rng: Rng, cell: str, n_in: int, n_hidden: int, x_frac_bits: int
         x_frac_bits=x_frac_bits,
         wx_frac_bits=int(rng.integers(8, 17)),
         wh_frac_bits=int(rng.integers(10, 17)),
-        c_frac_bits=int(rng.integers(4, 15)),
+        c_frac_bits=int(rng.integers(6, 15)),
         theta_x=int(rng.integers(0, 4000)),
         theta_h=int(rng.integers(0, 8000)),
         weight=rng.normal(0, 1000 * spread, shape).clip(-32767, 32767).astype(np.int16),
@@ -268,7 +268,7 @@ def saturating_gradients() -> Extreme:
     """Gates half open and weights of up to 3 from h: gradients grow by orders of magnitude a step."""
     model = extreme_model(2, 16, 3, 30, x_frac_bits=6, wh_frac_bits=10, c_frac_bits=14, readout_frac_bits=10)
     rng = np.random.default_rng(3)
-    weight = rng.choice([-3000, 3000], model.layers[0].weight.shape)
+    weight = rng.choice([-3500, 3500], model.layers[0].weight.shape)
     weight[:2] = rng.integers(-20, 20, weight[:2].shape)
     readout = rng.choice([-32767, 32767], model.readout_weight.shape)
     written = {"layer0.weight": weight, "readout.weight": readout} | constant(model, layer0_bias=0)

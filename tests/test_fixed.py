@@ -229,10 +229,11 @@ def test_gradients_are_those_of_the_float_reference(cells: list[str], readout: s
         expected = dequantize(model).network(beta).loss_and_gradients(real_x, exact_targets)
         masks = [np.array([step.mask for step in layer.history]) for layer in oracle.layers]
         exact_masks = [np.concatenate([part.mask_x, part.mask_h], axis=1) for part in expected.trace.layers]
-        if all((a == b).all() for a, b in zip(masks, exact_masks, strict=True)):
+        one_unit = any(layer.n_hidden == 1 for layer in model.layers)  # its largest may be an accident next to 0
+        if not one_unit and all((a == b).all() for a, b in zip(masks, exact_masks, strict=True)):
             break
     else:
-        pytest.fail("in every run some mask differs")
+        pytest.fail("in every run some mask differs, or a layer has one unit")
 
     result = oracle.train(2) if targets is None else oracle.learn()
     n_errors = 1 if targets is None else targets.size
@@ -297,13 +298,13 @@ def assert_near(
 
 
 def test_activations_equal_the_core_and_are_within_their_stated_error() -> None:
-    x = np.arange(-14 * 2**13, 14 * 2**13, 7, dtype=np.int64)
+    x = np.arange(-18 * 2**20, 18 * 2**20, 607, dtype=np.int64)
     sigmoid, tanh = sigmoid_q14(x), tanh_q14(x)
     assert [lib.drnn_sigmoid_q14(int(v)) for v in x] == sigmoid.tolist()
     assert [lib.drnn_tanh_q14(int(v)) for v in x] == tanh.tolist()
-    every = np.arange(-14 * 2**13, 14 * 2**13)
-    assert np.abs(sigmoid_q14(every) - 2**14 / (1 + np.exp(-every / 2**13))).max() < 0.9
-    assert np.abs(tanh_q14(every) - 2**14 * np.tanh(every / 2**14)).max() < 1.0
+    every = np.arange(-14 * 2**20, 14 * 2**20)
+    assert np.abs(sigmoid_q14(every) - 2**14 / (1 + np.exp(-every / 2**20))).max() < 0.8
+    assert np.abs(tanh_q14(every) - 2**14 * np.tanh(every / 2**21)).max() < 1.1
     far = 2**62
     assert lib.drnn_sigmoid_q14(far) == 2**14
     assert lib.drnn_sigmoid_q14(-far) == 0

@@ -182,12 +182,15 @@ def test_rounding() -> None:
 
 
 def test_tables() -> None:
-    sigma = int(sigmoid_q14(np.array([8192]))[0])
+    x = np.array([2**20])
+    low, high = (round(65536 * (1 / (1 + math.exp(-k / 32)) - 0.5)) for k in (32, 33))
+    y = 2**16 * low + 2 * (high - low)
+    sigma = int(sigmoid_q14(x)[0])
     stated(
-        f"(32768 + 15143 + 2) >> 2 = {sigma}; {sigma}/16384 = {sigma / 16384:.5f}, "
-        f"and σ(1) = {1 / (1 + math.exp(-1)):.5f}"
+        f"x = {x[0]}, k = 32, r = 0, T[32] = {low}, T[33] = {high}, y = {y}, σ = 8192 + round({y}, 18) = {sigma}; "
+        f"{sigma}/16384 = {sigma / 16384:.5f}, and σ(1) = {1 / (1 + math.exp(-1)):.5f}"
     )
-    tanh = int(tanh_q14(np.array([8192]))[0])
+    tanh = int(tanh_q14(x)[0])
     stated(f"tanh(½) = {tanh}, that is {tanh / 16384:.5f}, and tanh(½) = {math.tanh(0.5):.5f}")
     power = exp_negative_q30(2**15)
     stated(f"exp(−½) = {power}, that is {power / 2**30:.6f}, and e^−½ = {math.exp(-0.5):.6f}")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 TARGET = Path(__file__).parent.parent / "ctypes_core" / "deltatrain_core" / "src" / "drnn_tables.c"
 
-SIGMOID_RANGE = 12  # σ is tabulated over [0, 12) ...
+SIGMOID_RANGE = 16  # σ is tabulated over [0, 16) ...
 SIGMOID_STEPS_PER_UNIT = 32
 EXP2_STEPS = 64
 
@@ -31,9 +31,11 @@ def sigmoid_above_half_q16(k: int) -> Decimal:
 
 
 def sigmoid_entry(k: int) -> Decimal:
-    """The rounded value at k in the high half, the rise to the next one in the low half."""
-    low, high = (sigmoid_above_half_q16(i).to_integral_value(ROUND_HALF_EVEN) for i in (k, k + 1))
-    return low * 2**16 + (high - low)
+    """The rounded value at k in the high half, 2^15 − 1 at most; twice the rise to the next one in the low half."""
+    low, high = (
+        min(sigmoid_above_half_q16(i).to_integral_value(ROUND_HALF_EVEN), Decimal(2**15 - 1)) for i in (k, k + 1)
+    )
+    return low * 2**16 + 2 * (high - low)
 
 
 def exp2_negative_q30(k: int) -> Decimal:

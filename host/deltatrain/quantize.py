@@ -45,7 +45,7 @@ THETA_MAX = INT16_MAX
 X_FRAC_BITS = (6, 14)
 WX_FRAC_BITS = (8, 14)
 WH_FRAC_BITS = (10, 14)
-C_FRAC_BITS = (4, 14)
+C_FRAC_BITS = (6, 14)
 READOUT_FRAC_BITS = (10, 14)
 
 # What `c_frac_bits` is the format of.

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "drnn_activation.h"
 #include "drnn_activation_narrow.h"
 #include "drnn_fixed.h"
 
@@ -132,11 +133,11 @@ void drnn_m_add(drnn_t *net, uint32_t l, uint32_t n_x, uint32_t n_h, uint32_t bi
 
 void drnn_m_sigmoids(const drnn_t *net, uint32_t l, uint32_t first, uint32_t count, int16_t *gates)
 {
-    const int bits = drnn_m_frac_bits(drnn_layer(net, l)) - DRNN_ARGUMENT_FRAC_BITS;
+    const int bits = drnn_m_frac_bits(drnn_layer(net, l)) - DRNN_SIGMOID_FRAC_BITS;
     if (net->m_is_wide[l]) {
         const int64_t *m = drnn_m_wide(net, l) + first;
         for (uint32_t k = 0; k < count; ++k) {
-            gates[k] = (int16_t)drnn_sigmoid_narrow_q14(drnn_wide_argument(m[k], bits));
+            gates[k] = (int16_t)drnn_sigmoid_q14(drnn_wide_argument(m[k], bits));
         }
         return;
     }
@@ -149,11 +150,11 @@ void drnn_m_sigmoids(const drnn_t *net, uint32_t l, uint32_t first, uint32_t cou
 
 void drnn_m_tanhs(const drnn_t *net, uint32_t l, uint32_t first, uint32_t count, int16_t *gates)
 {
-    const int bits = drnn_m_frac_bits(drnn_layer(net, l)) - DRNN_H_FRAC_BITS;
+    const int bits = drnn_m_frac_bits(drnn_layer(net, l)) - DRNN_TANH_FRAC_BITS;
     if (net->m_is_wide[l]) {
         const int64_t *m = drnn_m_wide(net, l) + first;
         for (uint32_t k = 0; k < count; ++k) {
-            gates[k] = (int16_t)drnn_tanh_narrow_q14(drnn_wide_argument(m[k], bits));
+            gates[k] = (int16_t)drnn_tanh_q14(drnn_wide_argument(m[k], bits));
         }
         return;
     }

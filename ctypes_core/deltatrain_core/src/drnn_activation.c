@@ -9,18 +9,12 @@ int32_t drnn_wide_argument(int64_t m, int bits)
     return wide > limit ? limit : wide < -limit ? -limit : (int32_t)wide;
 }
 
-static int32_t clamped(int64_t x)
+int32_t drnn_sigmoid_q14(int64_t x_q20)
 {
-    const int32_t limit = DRNN_ARGUMENT_MAX;
-    return x > limit ? limit : x < -limit ? -limit : (int32_t)x;
+    return drnn_sigmoid_narrow_q14(drnn_wide_argument(x_q20, 0));
 }
 
-int32_t drnn_sigmoid_q14(int64_t x_q13)
+int32_t drnn_tanh_q14(int64_t x_q21)
 {
-    return drnn_sigmoid_narrow_q14(clamped(x_q13));
-}
-
-int32_t drnn_tanh_q14(int64_t x_q14)
-{
-    return drnn_tanh_narrow_q14(clamped(x_q14));
+    return drnn_tanh_narrow_q14(drnn_wide_argument(x_q21, 0));
 }

@@ -6,13 +6,10 @@
 
 #include <stdint.h>
 
-/*
- * sigmoid(x) in Q1.14, in [0, 16384]. x_q13: any int64 (beyond +-12 the value of 12 is used).
- * Worst error over all x: 0.9 of 2^-14 (tests/test_fixed.py measures it).
- */
-int32_t drnn_sigmoid_q14(int64_t x_q13);
+/* sigmoid(x) in Q1.14, in [0, 16384], of any x in Q20. Worst error: 0.8 of 2^-14 (tests/test_fixed.py measures it). */
+int32_t drnn_sigmoid_q14(int64_t x_q20);
 
-/* tanh(x) = 2 sigmoid(2x) - 1 in Q1.14, in [-16384, 16384]. x_q14: any int64. Worst error: 1 of 2^-14. */
-int32_t drnn_tanh_q14(int64_t x_q14);
+/* tanh(x) = 2 sigmoid(2x) - 1 in Q1.14, in [-16384, 16384], of any x in Q21. Worst error: 1.1 of 2^-14. */
+int32_t drnn_tanh_q14(int64_t x_q21);
 
 #endif

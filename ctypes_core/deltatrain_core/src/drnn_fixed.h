@@ -67,7 +67,20 @@ static inline int32_t drnn_round_shift_narrow(int32_t value, int bits)
     return ((value >> (bits - 1)) + 1) >> 1;
 }
 
-/* The product of the low halves of a and b, unsigned and below 2^15 each, and what is added to it. */
+/* value within [0, 2^bits - 1]; value >= 0, bits constant. */
+static inline uint32_t drnn_cut(int32_t value, int bits)
+{
+#ifdef __ARM_FEATURE_DSP
+    uint32_t result;
+    __asm__("usat %0, %1, %2" : "=r"(result) : "I"(bits), "r"(value));
+    return result;
+#else
+    const uint32_t most = (1u << bits) - 1u;
+    return (uint32_t)value < most ? (uint32_t)value : most;
+#endif
+}
+
+/* The product of the low halves of a and b, below 2^15 each, and what is added to it. */
 static inline uint32_t drnn_mul_halves(uint32_t a, uint32_t b, uint32_t addend)
 {
 #ifdef __ARM_FEATURE_DSP

@@ -10,33 +10,37 @@
 #include "drnn_fixed.h"
 #include "drnn_history.h"
 
-/* n = tanh(M_nx + r M_nh), both rounded to Q14 first, and M_nh for the way back; r stands in gates[n_hidden]. */
+#define M_NH_FRAC_BITS 22 /* of M_nh before r multiplies it; the product has as many as tanh's argument */
+
+/* n = tanh(M_nx + r M_nh), and M_nh for the way back; r stands in gates[n_hidden]. */
 static void candidates_narrow(const drnn_layer_t *layer, const int32_t *m_nx, int16_t *gates, uint32_t *saturated)
 {
     const uint32_t n_hidden = layer->n_hidden;
-    const int32_t *m_nh = m_nx + 3 * n_hidden;
-    int16_t *kept = gates + 3 * n_hidden;
-    const int32_t to_q14 = drnn_divisor(drnn_m_frac_bits(layer) - DRNN_H_FRAC_BITS);
-    const int32_t to_kept = drnn_divisor(drnn_m_frac_bits(layer) - layer->c_frac_bits);
-    for (uint32_t k = 0; k < n_hidden; ++k) {
-        const int32_t r = gates[n_hidden + k];
-        const int32_t gated = drnn_mul_q14(drnn_scale_down(m_nh[k], to_q14), r); /* below 2^21, as M in Q14 */
-        gates[k] = (int16_t)drnn_tanh_narrow_q14(drnn_scale_down(m_nx[k], to_q14) + gated);
-        kept[k] = (int16_t)drnn_saturate_narrow(drnn_scale_down(m_nh[k], to_kept), DRNN_INT16_MAX, saturated);
+    const int m_frac_bits = drnn_m_frac_bits(layer);
+    const int32_t to_argument = drnn_divisor(m_frac_bits - DRNN_TANH_FRAC_BITS);
+    const int32_t to_q22 = drnn_divisor(m_frac_bits - M_NH_FRAC_BITS);
+    const int32_t to_kept = drnn_divisor(m_frac_bits - layer->c_frac_bits);
+    for (const int32_t *const end = m_nx + n_hidden; m_nx != end; ++m_nx, ++gates) {
+        const int32_t m_nh = m_nx[3 * n_hidden];
+        /* M has 24 fraction bits or more: in Q22 it is below 2^29, in Q21 below 2^28. */
+        const int32_t gated = drnn_mul_high(drnn_scale_down(m_nh, to_q22) * 2, gates[n_hidden] * 65536);
+        gates[0] = (int16_t)drnn_tanh_narrow_q14(drnn_scale_down(*m_nx, to_argument) + gated);
+        gates[3 * n_hidden] =
+            (int16_t)drnn_saturate_narrow(drnn_scale_down(m_nh, to_kept), DRNN_INT16_MAX, saturated);
     }
 }
 
 static void candidates_wide(const drnn_layer_t *layer, const int64_t *m_nx, int16_t *gates, uint32_t *saturated)
 {
     const uint32_t n_hidden = layer->n_hidden;
-    const int to_q14 = drnn_m_frac_bits(layer) - DRNN_H_FRAC_BITS;
-    for (uint32_t k = 0; k < n_hidden; ++k) {
-        /* |M| < 2^57 and M has 24 fraction bits or more, so that M in Q14 is below 2^47 and r times it below 2^61. */
-        const int64_t m_nh = m_nx[3 * n_hidden + k];
-        const int64_t gated = drnn_round_shift(gates[n_hidden + k] * drnn_round_shift(m_nh, to_q14), 14);
-        gates[k] = (int16_t)drnn_tanh_q14(drnn_round_shift(m_nx[k], to_q14) + gated);
-        gates[3 * n_hidden + k] = (int16_t)drnn_saturate(
-            drnn_round_shift(m_nh, drnn_m_frac_bits(layer) - layer->c_frac_bits), DRNN_INT16_MAX, saturated);
+    const int m_frac_bits = drnn_m_frac_bits(layer);
+    for (const int64_t *const end = m_nx + n_hidden; m_nx != end; ++m_nx, ++gates) {
+        const int64_t m_nh = m_nx[3 * n_hidden];
+        const int64_t gated =
+            drnn_round_shift((int64_t)gates[n_hidden] * drnn_wide_argument(m_nh, m_frac_bits - M_NH_FRAC_BITS), 15);
+        gates[0] = (int16_t)drnn_tanh_q14(drnn_wide_argument(*m_nx, m_frac_bits - DRNN_TANH_FRAC_BITS) + gated);
+        gates[3 * n_hidden] = (int16_t)drnn_saturate(drnn_round_shift(m_nh, m_frac_bits - layer->c_frac_bits),
+                                                     DRNN_INT16_MAX, saturated);
     }
 }
 

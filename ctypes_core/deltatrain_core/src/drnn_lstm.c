@@ -8,9 +8,9 @@
 #include "drnn_fixed.h"
 #include "drnn_history.h"
 
-static int32_t c_unit(const drnn_layer_t *layer) /* from c to Q14 */
+static int32_t tanh_unit(const drnn_layer_t *layer) /* from c to tanh's argument, which stays within 2^30 */
 {
-    return (int32_t)1 << (DRNN_H_FRAC_BITS - layer->c_frac_bits);
+    return (int32_t)1 << (DRNN_TANH_FRAC_BITS - layer->c_frac_bits);
 }
 
 static int16_t hidden_of(int32_t o, int32_t tanh_c, uint32_t *saturated)
@@ -23,6 +23,7 @@ static void mix(drnn_t *net, const drnn_layer_t *layer, const int16_t *gates, co
 {
     const uint32_t n_hidden = layer->n_hidden;
     const int to_q14 = DRNN_H_FRAC_BITS - layer->c_frac_bits;
+    const int32_t to_argument = tanh_unit(layer);
     const int c_shift = 28 - layer->c_frac_bits;
     const int32_t half = (int32_t)1 << (c_shift - 1);
     for (const int16_t *const end = gates + n_hidden; gates != end; ++gates, ++c_prev, ++c, ++h) {
@@ -30,12 +31,12 @@ static void mix(drnn_t *net, const drnn_layer_t *layer, const int16_t *gates, co
         const int32_t f = gates[n_hidden];
         const int32_t g = gates[2 * n_hidden];
         const int32_t o = gates[3 * n_hidden];
-        /* Q28, at most 2^14 * 2^15 * 2^10; once shifted below 2^26 */
+        /* Q28, at most 2^14 * 2^15 * 2^8; once shifted below 2^26 */
         const int64_t sum = i * g + half + (int64_t)f * (*c_prev * ((int32_t)1 << to_q14));
         const int32_t mixed =
             drnn_saturate_narrow(drnn_shift_narrow(sum, c_shift), DRNN_INT16_MAX, &net->result.saturated_c);
         *c = (int16_t)mixed;
-        *h = hidden_of(o, drnn_tanh_narrow_q14(mixed * ((int32_t)1 << to_q14)), &net->result.saturated_h);
+        *h = hidden_of(o, drnn_tanh_narrow_q14(mixed * to_argument), &net->result.saturated_h);
     }
 }
 
@@ -59,7 +60,7 @@ void drnn_lstm_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)
     const int16_t *o = drnn_gates_of(net, l, t) + 3 * n_hidden;
     const int16_t *c = drnn_states_of(net, l, t);
     for (uint32_t k = 0; k < n_hidden; ++k) {
-        h[k] = hidden_of(o[k], drnn_tanh_narrow_q14(c[k] * c_unit(layer)), &(uint32_t){0});
+        h[k] = hidden_of(o[k], drnn_tanh_narrow_q14(c[k] * tanh_unit(layer)), &(uint32_t){0});
     }
 }
 
@@ -103,7 +104,7 @@ void drnn_lstm_backward(drnn_t *net, uint32_t l, uint32_t t)
     const int16_t *c = drnn_states_of(net, l, t);
     int32_t *dm = drnn_dm_acc(net, l);
     uint32_t *saturated = &net->result.saturated_grad;
-    output_gate_backward((int32_t)n_hidden, c_unit(layer), gates + 3 * n_hidden, c, drnn_d_hidden(net, l),
+    output_gate_backward((int32_t)n_hidden, tanh_unit(layer), gates + 3 * n_hidden, c, drnn_d_hidden(net, l),
                          drnn_d_cell(net, l), dm + 3 * n_hidden, saturated);
     cell_gates_backward((int32_t)n_hidden, layer->c_frac_bits, gates, c - n_hidden, drnn_d_cell(net, l),
                         dm, saturated);
@@ -155,7 +156,7 @@ void drnn_lstm_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store
     int16_t *gates = drnn_gates_of(net, l, t);
     const int16_t *c = drnn_states_of(net, l, t);
     int32_t *dm = drnn_dm_acc(net, l);
-    output_gate_small(n_hidden, c_unit(layer), gates + 3 * n_hidden, c, drnn_d_hidden(net, l), drnn_d_cell(net, l),
+    output_gate_small(n_hidden, tanh_unit(layer), gates + 3 * n_hidden, c, drnn_d_hidden(net, l), drnn_d_cell(net, l),
                       dm + 3 * n_hidden, store);
     cell_gates_small(n_hidden, layer->c_frac_bits, gates, c - n_hidden, drnn_d_cell(net, l), dm, store);
 }

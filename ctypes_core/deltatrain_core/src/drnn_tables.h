@@ -1,15 +1,15 @@
 /*
- * Lookup tables; tools/make_tables.py writes their entries. 1,796 bytes in all.
+ * Lookup tables; tools/make_tables.py writes their entries. 2,308 bytes in all.
  */
 #ifndef DRNN_TABLES_H
 #define DRNN_TABLES_H
 
 #include <stdint.h>
 
-#define DRNN_SIGMOID_RANGE 12
+#define DRNN_SIGMOID_RANGE 16
 #define DRNN_SIGMOID_STEP_FRAC_BITS 5 /* 32 entries a unit */
 #define DRNN_SIGMOID_ENTRIES (DRNN_SIGMOID_RANGE << DRNN_SIGMOID_STEP_FRAC_BITS)
-/* sigmoid(k / 32) - 1/2 in Q0.16, in [0, 32768], in the high half; in the low one how much higher the next value is. */
+/* sigmoid(k / 32) - 1/2 in Q0.16, in [0, 32767], in the high half; in the low one twice the rise to the next value. */
 extern const uint32_t drnn_sigmoid_table[DRNN_SIGMOID_ENTRIES];
 
 #define DRNN_EXP2_STEP_FRAC_BITS 6

@@ -10,6 +10,10 @@
 #include "drnn_random.h"
 #include "drnn_scale.h"
 
+#ifdef __ARM_FEATURE_DSP
+#include "drnn_update_dsp.h"
+#endif
+
 #define MAX_SHIFT 62
 #define RANDOM_BITS 16
 #define QUOTIENT_BITS 48 /* 32 of a high word, and the 16 random ones */
@@ -223,48 +227,6 @@ static void step_pair(int16_t *w, uint32_t random, int32_t quotient0, int32_t qu
     w[1] = (int16_t)drnn_saturate_narrow(w[1] - step1, DRNN_INT16_MAX, saturated);
 }
 
-#ifdef __ARM_FEATURE_DSP
-/* A pair of weights stepped as one word by its random bits and sums, of quotients without a shift. Each step fits 16 bits. */
-static inline uint32_t stepped_pair_dsp(uint32_t pair, uint32_t random, int32_t sum0, int32_t sum1, int32_t m)
-{
-    int32_t quotient0, quotient1, steps;
-    __asm__("smmul %0, %1, %2" : "=r"(quotient0) : "r"(sum0), "r"(m));
-    __asm__("smmul %0, %1, %2" : "=r"(quotient1) : "r"(sum1), "r"(m));
-    __asm__("uxtah %0, %1, %2" : "=r"(steps) : "r"(quotient0), "r"(random));
-    __asm__("add %0, %1, %2, lsr #16" : "=r"(quotient1) : "r"(quotient1), "r"(random));
-    __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(steps) : "r"(quotient1), "r"(steps));
-    __asm__("qsub16 %0, %1, %2" : "=r"(pair) : "r"(pair), "r"(steps));
-    return pair;
-}
-
-/*
- * n times two pairs. Where a weight comes out beyond +-2^14, it may have been cut, and the pairs are stepped by step_pair.
- */
-static void step_pairs_dsp(int16_t *w, uint32_t counter, const int32_t *sums, int32_t m, uint32_t n, uint32_t *saturated)
-{
-    uint32_t stride = DRNN_RANDOM_STRIDE;
-    uint32_t first = DRNN_MIX_FIRST;
-    uint32_t second = DRNN_MIX_SECOND;
-    __asm__("" : "+r"(stride), "+r"(first), "+r"(second)); /* to stay in registers */
-    for (const int32_t *const end = sums + 4 * n; sums != end; sums += 4, w += 4, counter += stride) {
-        uint32_t pairs[2];
-        memcpy(pairs, w, sizeof pairs);
-        const uint32_t random0 = drnn_mix_by(counter, first, second);
-        counter += stride;
-        const uint32_t random1 = drnn_mix_by(counter, first, second);
-        pairs[0] = stepped_pair_dsp(pairs[0], random0, sums[0], sums[1], m);
-        pairs[1] = stepped_pair_dsp(pairs[1], random1, sums[2], sums[3], m);
-        const uint32_t beyond = (pairs[0] ^ (pairs[0] << 1)) | (pairs[1] ^ (pairs[1] << 1));
-        if (DRNN_LIKELY((beyond & 0x80008000u) == 0)) {
-            memcpy(w, pairs, sizeof pairs);
-        } else {
-            step_pair(w, random0, quotient(sums[0], m, 0), quotient(sums[1], m, 0), saturated);
-            step_pair(w + 2, random1, quotient(sums[2], m, 0), quotient(sums[3], m, 0), saturated);
-        }
-    }
-}
-#endif
-
 /* The same for sums of 32 bits, two weights at a time. */
 static void step_narrow(const stepper_t *s, int16_t *weight, uint32_t element, const int32_t *sums, uint32_t rows)
 {
@@ -276,11 +238,12 @@ static void step_narrow(const stepper_t *s, int16_t *weight, uint32_t element, c
         uint32_t *saturated = s->saturated;
         uint32_t counter = s->key + element / 2 * DRNN_RANDOM_STRIDE;
 #ifdef __ARM_FEATURE_DSP
-        if (shift == 0) { /* as a rule */
-            const uint32_t n = rows / 4;
-            row = 4 * n;
-            step_pairs_dsp(w, counter, sums, m, n, saturated);
-            counter += 2 * n * DRNN_RANDOM_STRIDE;
+        while (shift == 0 && row + DRNN_STEP_BLOCK <= rows && (uintptr_t)w % 4 == 0) { /* as a rule once, to the end */
+            const uint32_t n = (rows - row) / DRNN_STEP_BLOCK;
+            row += drnn_step_blocks_dsp(w + row, &counter, sums + row, m, n);
+            for (uint32_t end = row + DRNN_STEP_BLOCK; row < end && row + 2 <= rows; row += 2, counter += DRNN_RANDOM_STRIDE) {
+                step_pair(w + row, drnn_mix(counter), quotient(sums[row], m, 0), quotient(sums[row + 1], m, 0), saturated);
+            }
         }
 #endif
         for (; row + 2 <= rows; row += 2, counter += DRNN_RANDOM_STRIDE) {

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from deltatrain.fixed.activation import sigmoid_q14, tanh_q14
+from deltatrain.fixed.activation import argument, sigmoid_q14, tanh_q14
 from deltatrain.fixed.arithmetic import INT16_LIMIT, INT32_LIMIT, Int64, round_shift, saturate
 
 ONE_Q14 = 2**14
@@ -80,7 +80,11 @@ class Cell(Protocol):
 
 
 def _sigmoid(m: Int64, formats: Formats) -> Int64:
-    return sigmoid_q14(round_shift(m, formats.m - 13))
+    return sigmoid_q14(argument(m, formats.m - 20))
+
+
+def _tanh(m: Int64, formats: Formats) -> Int64:
+    return tanh_q14(argument(m, formats.m - 21))
 
 
 def _hidden(h: Int64, counts: Counts) -> Int64:
@@ -97,11 +101,11 @@ class Lstm:
     def forward(self, m: Int64, h: Int64, c: Int64, formats: Formats, counts: Counts) -> Forward:
         m_i, m_f, m_g, m_o = np.split(m, 4)
         i, f, o = (_sigmoid(part, formats) for part in (m_i, m_f, m_o))
-        g = tanh_q14(round_shift(m_g, formats.m - 14))
+        g = _tanh(m_g, formats)
         kept = f * c * 2 ** (14 - formats.c)  # Q28
         c_new, saturated = saturate(round_shift(kept + i * g, 28 - formats.c), INT16_LIMIT)
         counts.saturated_c += saturated
-        tanh_c = tanh_q14(c_new * 2 ** (14 - formats.c))
+        tanh_c = tanh_q14(c_new * 2 ** (21 - formats.c))
         h = _hidden(round_shift(o * tanh_c, 14), counts)
         return Forward(h, c_new, {"i": i, "f": f, "g": g, "o": o, "c_before": c, "tanh_c": tanh_c})
 
@@ -127,8 +131,8 @@ class Gru:
     def forward(self, m: Int64, h: Int64, c: Int64, formats: Formats, counts: Counts) -> Forward:
         m_nx, m_r, m_z, m_nh = np.split(m, 4)
         r, z = _sigmoid(m_r, formats), _sigmoid(m_z, formats)
-        gated = round_shift(r * round_shift(m_nh, formats.m - 14), 14)
-        n = tanh_q14(round_shift(m_nx, formats.m - 14) + gated)
+        gated = round_shift(r * argument(m_nh, formats.m - 22), 15)  # Q21
+        n = tanh_q14(argument(m_nx, formats.m - 21) + gated)
         stored_nh, saturated = saturate(round_shift(m_nh, formats.m - formats.c), INT16_LIMIT)
         counts.saturated_c += saturated
         h_new = _hidden(round_shift((ONE_Q14 - z) * n + z * h, 14), counts)
@@ -153,7 +157,7 @@ class Rnn:
     n_gates = n_accumulators = 1
 
     def forward(self, m: Int64, h: Int64, c: Int64, formats: Formats, counts: Counts) -> Forward:
-        tanh_m = tanh_q14(round_shift(m, formats.m - 14))
+        tanh_m = _tanh(m, formats)
         return Forward(_hidden(tanh_m, counts), c, {"tanh_m": tanh_m})
 
     def backward(self, kept: dict[str, Int64], d_h: Int64, d_c: Int64, formats: Formats, counts: Counts) -> Backward:
