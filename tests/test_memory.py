@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import plan_table
 import pytest
 from conftest import NativeDevice
 from equality import (
@@ -277,6 +278,12 @@ def test_the_refusal_offers_checkpoints_and_an_event_budget() -> None:
     for way in ways:
         smaller = resized(long, **way.sizes) if way.sizes else long
         assert ram_of(plan_memory(smaller, "checkpoints")) <= board.ram_bytes
+
+
+def test_the_page_shows_what_the_planner_says() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "MEMORY.md").read_text(encoding="utf-8")
+    for row in plan_table.rows(an386()):
+        assert row in page, "run tools/plan_table.py and put its table there"
 
 
 # on devices
