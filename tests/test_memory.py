@@ -30,11 +30,13 @@ from test_cli import run, run_json
 
 from deltatrain.comparison import compare
 from deltatrain.errors import BuildError, DeviceError, InputError, SampleRefused
+from deltatrain.exemplars import encode, store
 from deltatrain.fixed import FixedNetwork
 from deltatrain.link import Device
 from deltatrain.memory import BUDGET_ONE, Memory
 from deltatrain.quant_model import QuantModel
 from deltatrain.reference import READOUT_KINDS
+from deltatrain.replay import taken, with_replay
 from deltatrain.targets import Board, Emulator, find_board
 from deltatrain.training import Engine, Sample, Settings, evaluate
 from deltatrain.training import train as train_engine
@@ -201,6 +203,29 @@ def test_thresholds_are_those_of_the_sample_s_beginning() -> None:
     untouched = CoreNetwork(model)
     Settings.of(model).apply(untouched)
     assert sample.train_whole(untouched) == results[1]
+
+
+def test_replay_goes_on_in_step_after_a_refusal() -> None:
+    """A refused sample takes no step, and the step's number tells which exemplar comes."""
+    rng = np.random.default_rng(14)
+    model = random_model(rng, 6, 8, 3, 20, 1.0)
+    layers = tuple(replace(layer, theta_x=0, theta_h=0) for layer in model.layers)
+    kept = [
+        (encode(random_frames(rng, n_steps, 6), 0), n_steps, n_steps % 3, str(n_steps)) for n_steps in (1, 2, 3, 4, 5)
+    ]
+    model = replace(model, layers=layers, replay=store(6, kept), memory=Memory("history", 0, BUDGET_ONE // 2))
+    settings = replace(Settings.of(model, seed=3), replay_rate=1.0)
+    samples = [random_sample(rng, model, n_steps) for n_steps in (4, 20, 5, 20, 20, 6, 3)]
+    turns = with_replay(model, samples, settings)
+    networks: tuple[Engine, ...] = (CoreNetwork(model), FixedNetwork(model))
+    for network in networks:
+        settings.apply(network)
+        trained = train_engine(network, turns, taken=taken(model, settings))
+        assert 0 < len(trained.refused) < len(samples)
+        assert all(step.result.n_steps == len(step.sample.frames) for step in trained)
+    assert_same(networks[0].tensor("layer0.weight"), networks[1].tensor("layer0.weight"), "layer0.weight")
+    names = [step.sample.name for step in trained if step.sample.replayed]
+    assert names != [sample.name for sample in turns if sample.replayed]  # what was planned without refusals
 
 
 # the planner
