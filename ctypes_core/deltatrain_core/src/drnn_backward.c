@@ -29,25 +29,22 @@ static void start_layer(drnn_t *net, uint32_t l)
     net->carried_bits[l] = 0;
 }
 
-/* The smallest exponent e >= `least` with which all round(values / 2^e) [count] fit int16; at most 17. */
-static int int16_exponent(const int32_t *values, uint32_t count, int least)
+/*
+ * round(values / 2^exponent) [count] as int16, those that became 0 counted in *underflows. Returns drnn_bits of all, before they
+ * were cut to 16 bits.
+ */
+static uint32_t round_to_int16(int16_t *stored, const int32_t *values, uint32_t count, int exponent, uint32_t *underflows)
 {
-    int exponent = least;
+    uint32_t bits = 0;
+    uint32_t zeros = 0;
     for (uint32_t i = 0; i < count; ++i) {
-        while (drnn_bits((int32_t)drnn_round_shift(values[i], exponent)) > DRNN_INT16_MAX) {
-            ++exponent;
-        }
+        const int32_t rounded = exponent == 0 ? values[i] : drnn_round_shift_narrow(values[i], exponent);
+        stored[i] = (int16_t)rounded;
+        bits |= drnn_bits(rounded);
+        zeros += values[i] != 0 && rounded == 0;
     }
-    return exponent;
-}
-
-/* round(values / 2^exponent) [count], which fits; those that became 0 are counted. */
-static void round_to_int16(int16_t *stored, const int32_t *values, uint32_t count, int exponent, uint32_t *underflows)
-{
-    for (uint32_t i = 0; i < count; ++i) {
-        stored[i] = (int16_t)drnn_round_shift(values[i], exponent);
-        *underflows += values[i] != 0 && stored[i] == 0;
-    }
+    *underflows = zeros;
+    return bits;
 }
 
 void drnn_raise_exponent(drnn_t *net, uint32_t l, uint32_t row, int raise)
@@ -65,24 +62,28 @@ void drnn_raise_exponent(drnn_t *net, uint32_t l, uint32_t row, int raise)
 }
 
 /*
- * Store dM_t as int16 in the gates' place. One exponent serves the whole sample: where step t needs a larger one, the
- * steps stored before (t + 1 onwards) are shifted to it.
+ * Store dM_t as int16 in the gates' place; dm_bits are drnn_bits of all its entries. One exponent serves the whole sample: where
+ * step t needs a larger one, the steps stored before (t + 1 onwards) are shifted to it.
  */
-static void store_dm(drnn_t *net, uint32_t l, uint32_t t)
+static void store_dm(drnn_t *net, uint32_t l, uint32_t t, uint32_t dm_bits)
 {
     const uint32_t count = drnn_m_count(drnn_layer(net, l));
-    const int32_t *dm_acc = drnn_dm_acc(net, l);
     int16_t *stored = drnn_gates_of(net, l, t);
-    const int needed = int16_exponent(dm_acc, count, net->dm_exponent[l]);
-    const int raise = needed - net->dm_exponent[l];
+    const int least = drnn_bit_length(dm_bits) - 16; /* with one less, the largest would surely not fit */
+    int exponent = least > net->dm_exponent[l] ? least : net->dm_exponent[l];
+    uint32_t underflows;
+    while (round_to_int16(stored, drnn_dm_acc(net, l), count, exponent, &underflows) > DRNN_INT16_MAX) {
+        ++exponent; /* 17 in the end at most */
+    }
+    const int raise = exponent - net->dm_exponent[l];
     if (raise > 0) {
         drnn_raise_exponent(net, l, t + 1u - drnn_first_step(net), raise);
         if (net->model->memory == DRNN_CHECKPOINTS) {
             drnn_note_raise(net, l, t, raise);
         }
-        net->dm_exponent[l] = needed;
+        net->dm_exponent[l] = exponent;
     }
-    round_to_int16(stored, dm_acc, count, net->dm_exponent[l], &net->result.underflow_dm);
+    net->result.underflow_dm += underflows;
 }
 
 static uint32_t bits_of(const int32_t *values, uint32_t count)
@@ -94,60 +95,58 @@ static uint32_t bits_of(const int32_t *values, uint32_t count)
     return bits;
 }
 
-static void cell_backward(drnn_t *net, uint32_t l, uint32_t t)
+/* Of any gradients. Returns drnn_bits of what is carried beside dM. */
+static uint32_t cell_backward(drnn_t *net, uint32_t l, uint32_t t)
 {
-    const drnn_layer_t *layer = drnn_layer(net, l);
-    switch (layer->cell) {
-    case DRNN_LSTM:
-        drnn_lstm_backward(net, l, t);
-        break;
-    case DRNN_GRU:
-        drnn_gru_backward(net, l, t);
-        break;
-    default:
-        drnn_rnn_backward(net, l, t);
-        break;
-    }
-    net->carried_bits[l] = bits_of(drnn_dm_acc(net, l), drnn_m_count(layer)) |
-                           bits_of(drnn_d_hidden(net, l), layer->n_hidden) |
-                           (layer->cell == DRNN_LSTM ? bits_of(drnn_d_cell(net, l), layer->n_hidden) : 0);
-}
-
-/* The same where gradients are small; dM_t is stored, too. Returns 0 where its exponent is too small. */
-static int cell_backward_small(drnn_t *net, uint32_t l, uint32_t t)
-{
-    drnn_dm_store_t store = {.divisor = drnn_small_divisor(net->dm_exponent[l])};
+    const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
     switch (drnn_layer(net, l)->cell) {
     case DRNN_LSTM:
-        drnn_lstm_backward_small(net, l, t, &store);
-        break;
+        drnn_lstm_backward(net, l, t);
+        return bits_of(drnn_d_hidden(net, l), n_hidden) | bits_of(drnn_d_cell(net, l), n_hidden);
     case DRNN_GRU:
-        drnn_gru_backward_small(net, l, t, &store);
-        break;
+        drnn_gru_backward(net, l, t);
+        return bits_of(drnn_d_hidden(net, l), n_hidden);
     default:
-        drnn_rnn_backward_small(net, l, t, &store);
-        break;
-    }
-    if (store.dm_bits > DRNN_INT16_MAX) {
-        net->carried_bits[l] = bits_of(drnn_dm_acc(net, l), drnn_m_count(drnn_layer(net, l))) | store.other_bits;
+        drnn_rnn_backward(net, l, t);
         return 0;
     }
-    net->carried_bits[l] = (store.dm_bits | 1u) << (net->dm_exponent[l] + 1) | store.other_bits;
-    net->result.underflow_dm += store.underflows;
-    return 1;
+}
+
+static void cell_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store)
+{
+    switch (drnn_layer(net, l)->cell) {
+    case DRNN_LSTM:
+        drnn_lstm_backward_small(net, l, t, store);
+        break;
+    case DRNN_GRU:
+        drnn_gru_backward_small(net, l, t, store);
+        break;
+    default:
+        drnn_rnn_backward_small(net, l, t, store);
+        break;
+    }
 }
 
 /* dM_t, carried and stored. */
 static void step_cell(drnn_t *net, uint32_t l, uint32_t t)
 {
-    if (net->carried_bits[l] < drnn_small(drnn_layer(net, l)->c_frac_bits)) {
-        if (cell_backward_small(net, l, t)) {
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    uint32_t other_bits;
+    if (net->carried_bits[l] < drnn_small(layer->c_frac_bits)) {
+        drnn_dm_store_t store = {.divisor = drnn_small_divisor(net->dm_exponent[l])};
+        cell_backward_small(net, l, t, &store);
+        if (store.dm_bits <= DRNN_INT16_MAX) { /* it fits */
+            net->carried_bits[l] = (store.dm_bits | 1u) << (net->dm_exponent[l] + 1) | store.other_bits;
+            net->result.underflow_dm += store.underflows;
             return;
         }
+        other_bits = store.other_bits;
     } else {
-        cell_backward(net, l, t);
+        other_bits = cell_backward(net, l, t);
     }
-    store_dm(net, l, t);
+    const uint32_t dm_bits = bits_of(drnn_dm_acc(net, l), drnn_m_count(layer));
+    net->carried_bits[l] = dm_bits | other_bits;
+    store_dm(net, l, t, dm_bits);
 }
 
 /* Columns [first, end) of layer l that were active at step t into drnn_entries, ascending; returns how many there are. */
@@ -175,6 +174,13 @@ static uint32_t active_columns(const drnn_t *net, uint32_t l, uint32_t t, uint32
         }
     }
     return n_active;
+}
+
+/* drnn_rescale, short where the product has 32 bits. */
+static inline int64_t rescaled(int64_t product, int bits)
+{
+    const int32_t narrow = (int32_t)product;
+    return DRNN_LIKELY(narrow == product && bits > 0) ? drnn_round_shift_narrow(narrow, bits) : drnn_rescale(product, bits);
 }
 
 /* sign(Delta) of the event `back` places before the end of step t's. */
@@ -205,7 +211,7 @@ static void through_hidden_deltas(drnn_t *net, uint32_t l, uint32_t t, int32_t b
     for (uint32_t a = 0; a < n_active; ++a) {
         const uint32_t j = (uint32_t)drnn_entries(net)[a].factor - layer->n_in;
         /* |product| <= 2^42 and the shift is in [-7, 16]: below 2^50 */
-        int64_t sum = drnn_rescale(products[a], layer->wh_frac_bits - net->dm_exponent[l]);
+        int64_t sum = rescaled(products[a], layer->wh_frac_bits - net->dm_exponent[l]);
         if (beta != 0) {
             sum += beta * sign_of_event(net, l, t, n_active - a);
         }
@@ -234,7 +240,7 @@ static void through_input_deltas(drnn_t *net, uint32_t l, uint32_t t)
     for (uint32_t a = 0; a < n_active; ++a) {
         const uint32_t j = (uint32_t)drnn_entries(net)[a].factor;
         /* |product| <= 2^42 and the shift is in [-9, 16]: below 2^52 */
-        const int32_t d_delta = drnn_saturate(drnn_rescale(products[a], layer->wx_frac_bits - net->dm_exponent[l]),
+        const int32_t d_delta = drnn_saturate(rescaled(products[a], layer->wx_frac_bits - net->dm_exponent[l]),
                                               DRNN_INT32_MAX, saturated);
         int32_t *below = &drnn_d_hidden(net, l - 1)[j];
         *below = drnn_saturate((int64_t)*below + d_x_hat[j] + d_delta, DRNN_INT32_MAX, saturated);

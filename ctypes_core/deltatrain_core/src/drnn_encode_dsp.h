@@ -9,9 +9,10 @@
 
 /*
  * Of v[0..1] against v_hat[0..1]: a half of ones where |v - v_hat| > below, of zeros elsewhere; `below`, in [0, 32766], in both
- * halves of its word. As |v - v_hat| <= 32766, d is within +-below just where d + below, modulo 2^16, is at most 2 below.
+ * halves of its word, and range = 2 * below. As |v - v_hat| <= 32766, it is within +-below just where v - v_hat + below, modulo
+ * 2^16, is at most 2 * below.
  */
-static inline uint32_t drnn_beyond_dsp(const int16_t *v, const int16_t *v_hat, uint32_t below)
+static inline uint32_t drnn_beyond_dsp(const int16_t *v, const int16_t *v_hat, uint32_t below, uint32_t range)
 {
     uint32_t now, before;
     memcpy(&now, v, sizeof now);
@@ -21,7 +22,7 @@ static inline uint32_t drnn_beyond_dsp(const int16_t *v, const int16_t *v_hat, u
             "usub16 %0, %3, %0\n" /* its flags tell where it is not negative */
             "sel %0, %4, %5"
             : "+r"(now)
-            : "r"(before), "r"(below), "r"(2u * below), "r"(0u), "r"(0xffffffffu)
+            : "r"(before), "r"(below), "r"(range), "r"(0u), "r"(0xffffffffu)
             : "cc");
     return now;
 }

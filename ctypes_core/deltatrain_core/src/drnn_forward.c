@@ -50,7 +50,7 @@ typedef struct {
     uint32_t bits;        /* of the magnitudes of all factors, or of one less */
 } events_t;
 
-/* v[j], column `column`, is active: v_hat follows. M's entries that it feeds begin at `first`. */
+/* v, column `column`, is active: v_hat follows. M's entries that it feeds begin at `first`. */
 static inline void transmit(events_t *events, int16_t v, int16_t *v_hat, uint32_t column, uint32_t first, int shift)
 {
     const int32_t delta = v - *v_hat; /* |v|, |v_hat| <= DRNN_V_MAX: it fits int16 */
@@ -59,39 +59,43 @@ static inline void transmit(events_t *events, int16_t v, int16_t *v_hat, uint32_
     *events->delta++ = (int16_t)delta;
     *events->entry++ = entry;
     events->mask[column / DRNN_MASK_BITS] |= (uint32_t)1 << (column % DRNN_MASK_BITS);
-    events->bits |= (uint32_t)(entry.factor ^ (entry.factor >> 31));
+    events->bits |= drnn_bits(entry.factor);
 }
 
 /*
  * Encode v[count] against v_hat: where |v - v_hat| >= theta and not 0, the entry is active. `column` is that of v[0].
  * Returns the number of events.
  */
-static uint32_t encode(events_t *events, const int16_t *v, int16_t *v_hat, uint32_t count, uint32_t column, int32_t theta,
+static uint32_t encode(events_t *shared, const int16_t *v, int16_t *v_hat, uint32_t count, uint32_t column, int32_t theta,
                        uint32_t first, int shift)
 {
-    const int16_t *const start = events->delta;
+    events_t events = *shared;
     const int32_t least = theta > 1 ? theta : 1;
     uint32_t j = 0;
 #ifdef __ARM_FEATURE_DSP
     const uint32_t below = (uint32_t)(least - 1) * 0x10001u;
-    for (; j + 2 <= count; j += 2) {
-        const uint32_t active = drnn_beyond_dsp(&v[j], &v_hat[j], below);
-        if (active != 0) {
-            if (active & 0xffffu) {
-                transmit(events, v[j], &v_hat[j], column + j, first, shift);
-            }
-            if (active >> 16) {
-                transmit(events, v[j + 1], &v_hat[j + 1], column + j + 1, first, shift);
-            }
+    const uint32_t range = 2u * below;
+    for (; j + 4 <= count; j += 4) {
+        const uint32_t low = drnn_beyond_dsp(&v[j], &v_hat[j], below, range);
+        const uint32_t high = drnn_beyond_dsp(&v[j + 2], &v_hat[j + 2], below, range);
+        if (DRNN_LIKELY((low | high) == 0)) {
+            continue;
+        }
+        uint32_t lanes = (low & 1u) | (low >> 16 & 2u) | (high & 4u) | (high >> 16 & 8u);
+        for (; lanes != 0; lanes &= lanes - 1u) {
+            const uint32_t k = j + drnn_lowest_bit(lanes);
+            transmit(&events, v[k], &v_hat[k], column + k, first, shift);
         }
     }
 #endif
     for (; j < count; ++j) {
         if ((int32_t)drnn_magnitude(v[j] - v_hat[j]) >= least) {
-            transmit(events, v[j], &v_hat[j], column + j, first, shift);
+            transmit(&events, v[j], &v_hat[j], column + j, first, shift);
         }
     }
-    return (uint32_t)(events->delta - start);
+    const uint32_t n_active = (uint32_t)(events.delta - shared->delta);
+    *shared = events;
+    return n_active;
 }
 
 static void cell_forward(drnn_t *net, uint32_t l, uint32_t t)

@@ -8,6 +8,10 @@
 #include "drnn_fixed.h"
 #include "drnn_history.h"
 
+#ifdef __ARM_FEATURE_DSP
+#include "drnn_lstm_dsp.h"
+#endif
+
 static int32_t tanh_unit(const drnn_layer_t *layer) /* from c to tanh's argument, which stays within 2^30 */
 {
     return (int32_t)1 << (DRNN_TANH_FRAC_BITS - layer->c_frac_bits);
@@ -110,27 +114,34 @@ void drnn_lstm_backward(drnn_t *net, uint32_t l, uint32_t t)
                         dm, saturated);
 }
 
-/* The same loops for small gradients; o and gates are overwritten by dM. */
+/*
+ * The same loops for small gradients; o and gates are overwritten by dM. As h reaches the next step through its deltas alone,
+ * dh is 0 for units that were not transmitted: the output gate has nothing to do there.
+ */
 static void output_gate_small(uint32_t n_hidden, int32_t unit, int16_t *o, const int16_t *c, int32_t *d_hidden,
                               int32_t *d_cell, int32_t *dm_o, drnn_dm_store_t *result)
 {
     drnn_dm_store_t store = *result;
-    for (const int16_t *const end = o + n_hidden; o != end; ++o, ++c, ++d_hidden, ++d_cell, ++dm_o) {
-        const int32_t tanh_c = drnn_tanh_narrow_q14(*c * unit);
-        const int32_t open = *o;
+    for (const int32_t *const end = dm_o + n_hidden; dm_o != end; ++o, ++c, ++d_hidden, ++d_cell, ++dm_o) {
         const int32_t dh = *d_hidden;
-        *d_hidden = 0; /* h_{t-1} reaches step t through its deltas alone */
-        *d_cell += drnn_small_mul_rest(drnn_small_mul_q14(dh, open), tanh_c);
-        drnn_store_dm(&store, *dm_o + drnn_small_mul_slope(drnn_small_mul_q14(dh, tanh_c), open), dm_o, o);
+        int32_t d_o = 0;
+        if (dh != 0) {
+            const int32_t tanh_c = drnn_tanh_narrow_q14(*c * unit);
+            const int32_t open = *o;
+            *d_hidden = 0;
+            *d_cell += drnn_small_mul_rest(drnn_small_mul_q14(dh, open), tanh_c);
+            d_o = drnn_small_mul_slope(drnn_small_mul_q14(dh, tanh_c), open);
+        }
+        drnn_store_dm(&store, *dm_o + d_o, dm_o, o);
     }
     *result = store;
 }
 
+#ifndef __ARM_FEATURE_DSP
 static void cell_gates_small(uint32_t n_hidden, int c_frac_bits, int16_t *gates, const int16_t *c_prev, int32_t *d_cell,
                              int32_t *dm, drnn_dm_store_t *result)
 {
     drnn_dm_store_t store = *result;
-    uint32_t bits = 0;
     for (const int32_t *const end = dm + n_hidden; dm != end; ++gates, ++c_prev, ++d_cell, ++dm) {
         const int32_t dc = *d_cell;
         const int32_t i = gates[0];
@@ -139,15 +150,15 @@ static void cell_gates_small(uint32_t n_hidden, int c_frac_bits, int16_t *gates,
         const int32_t next = drnn_small_mul_q14(dc, f);
         const int32_t d_f = drnn_small_mul(drnn_small_mul_slope(dc, f), *c_prev, c_frac_bits);
         *d_cell = next;
-        bits |= drnn_bits(next);
+        store.other_bits |= drnn_bits(next);
         drnn_store_dm(&store, dm[n_hidden] + d_f, &dm[n_hidden], &gates[n_hidden]);
         drnn_store_dm(&store, dm[0] + drnn_small_mul_slope(drnn_small_mul_q14(dc, g), i), &dm[0], &gates[0]);
         drnn_store_dm(&store, dm[2 * n_hidden] + drnn_small_mul_rest(drnn_small_mul_q14(dc, i), g), &dm[2 * n_hidden],
                       &gates[2 * n_hidden]);
     }
-    store.other_bits |= bits;
     *result = store;
 }
+#endif
 
 void drnn_lstm_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store)
 {
@@ -158,5 +169,10 @@ void drnn_lstm_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store
     int32_t *dm = drnn_dm_acc(net, l);
     output_gate_small(n_hidden, tanh_unit(layer), gates + 3 * n_hidden, c, drnn_d_hidden(net, l), drnn_d_cell(net, l),
                       dm + 3 * n_hidden, store);
-    cell_gates_small(n_hidden, layer->c_frac_bits, gates, c - n_hidden, drnn_d_cell(net, l), dm, store);
+    const int16_t *c_prev = c - n_hidden;
+#ifdef __ARM_FEATURE_DSP
+    drnn_lstm_gates_dsp(n_hidden, 17 - layer->c_frac_bits, gates, c_prev, drnn_d_cell(net, l), dm, store);
+#else
+    cell_gates_small(n_hidden, layer->c_frac_bits, gates, c_prev, drnn_d_cell(net, l), dm, store);
+#endif
 }

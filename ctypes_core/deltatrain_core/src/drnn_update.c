@@ -191,19 +191,21 @@ uint32_t drnn_events_of_column(drnn_t *net, uint32_t l, uint32_t column, uint32_
     const uint32_t n_held = drnn_steps_held(net);
     const int16_t *dm = drnn_gates(net, l);
     const int16_t *values = drnn_event_value(net, l);
-    uint32_t *cursors = drnn_event_start(net, l);
-    drnn_entry_t *entries = drnn_entries(net);
-    uint32_t n = 0;
+    uint32_t *const cursors = drnn_event_start(net, l);
+    drnn_entry_t *entry = drnn_entries(net);
     uint32_t sum = 0;
-    for (uint32_t i = 0; i < n_held; ++i, mask += words) {
+    for (uint32_t *cursor = cursors; cursor != cursors + n_held; ++cursor, mask += words) {
         if (*mask & bit) {
-            const drnn_entry_t entry = {drnn_place(dm, i * m_count + first), values[cursors[i]++]};
-            entries[n++] = entry;
-            sum += drnn_magnitude(entry.factor);
+            const uint32_t i = (uint32_t)(cursor - cursors);
+            const int32_t delta = values[(*cursor)++];
+            entry->place = drnn_place(dm, i * m_count + first);
+            entry->factor = delta;
+            ++entry;
+            sum += drnn_magnitude(delta);
         }
     }
     *delta_sum = sum;
-    return n;
+    return (uint32_t)(entry - drnn_entries(net));
 }
 
 void drnn_round_events(drnn_entry_t *entries, uint32_t n, int shift)
@@ -306,12 +308,14 @@ static void update_column(drnn_t *net, uint32_t l, drnn_scale_t step, uint32_t c
 /* Biases [count] by sums of at most 2^15 [count]. */
 static void update_bias(const stepper_t *s, int32_t *bias, const int16_t *sums, uint32_t count)
 {
-    const int is_short = s->shift >= RANDOM_BITS && s->shift < 32;
+    const int is_short = s->shift > 0 && s->shift < 32;
+    const int up = s->shift > RANDOM_BITS ? s->shift - RANDOM_BITS : 0; /* of the random bits, or down */
+    const int down = s->shift < RANDOM_BITS ? RANDOM_BITS - s->shift : 0;
     for (uint32_t i = 0; i < count; ++i) {
         const uint32_t random = random_of(s, i);
         if (is_short) { /* as `stepped`, the quotient of a product below 2^31 */
-            const int64_t addend = (int64_t)((uint64_t)random << (s->shift - RANDOM_BITS));
-            const int64_t value = (int64_t)bias[i] - drnn_shift_narrow(sums[i] * s->m + addend, s->shift);
+            const uint32_t addend = random >> down << up; /* below 2^31 */
+            const int64_t value = (int64_t)bias[i] - drnn_shift_narrow(sums[i] * s->m + (int64_t)addend, s->shift);
             bias[i] = drnn_saturate(value, DRNN_INT32_MAX, s->saturated);
         } else {
             bias[i] = stepped(s, bias[i], sums[i], random, DRNN_INT32_MAX);

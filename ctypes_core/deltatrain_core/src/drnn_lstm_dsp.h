@@ -1,0 +1,131 @@
+/*
+ * The LSTM's way back through its gates i, f and g for cores with the DSP extension: the products of drnn_small_mul_* by
+ * SMMULR. Written out whole, for it takes every register there is.
+ */
+#ifndef DRNN_LSTM_DSP_H
+#define DRNN_LSTM_DSP_H
+
+#include <stddef.h>
+
+#include "drnn_internal.h"
+
+_Static_assert(offsetof(drnn_dm_store_t, divisor) == 0 && offsetof(drnn_dm_store_t, dm_bits) == 4 &&
+                   offsetof(drnn_dm_store_t, other_bits) == 8 && offsetof(drnn_dm_store_t, underflows) == 12,
+               "the assembly knows its layout");
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+
+/* dm of the entry at `carried` += r4, carried on and stored, rounded, at `stored`; r4, r5. */
+#define DRNN_LSTM_STORE(carried, stored, label) \
+    "ldr r5, " carried "\n" \
+    "add r4, r4, r5\n" \
+    "str r4, " carried "\n" \
+    "lsl r5, r4, #2\n" \
+    "smmulr r5, r5, r11\n" \
+    "strh r5, " stored "\n" \
+    "eors r4, r5, r5, asr #31\n" \
+    "orr r12, r12, r4\n" \
+    "beq " label "0f\n" \
+    label "1:\n"
+
+/* An entry that is stored as 0 or -1: did it become 0? */
+#define DRNN_LSTM_ZERO(carried, label) \
+    label "0:\n" \
+    "cmp r5, #0\n" \
+    "bne " label "1b\n" \
+    "ldr r4, " carried "\n" \
+    "cmp r4, #0\n" \
+    "beq " label "2f\n" \
+    "ldr r4, [sp, #52]\n" \
+    "ldr r5, [r4, #12]\n" \
+    "add r5, r5, #1\n" \
+    "str r5, [r4, #12]\n" \
+    label "2:\n" \
+    "b " label "1b\n"
+
+/*
+ * cell_gates_small of drnn_lstm.c; n_hidden is not 0, c_shift is 17 - c_frac_bits.
+ *
+ * r0 n_hidden * 2, r1 c_shift, r2 gates of i, r3 c_prev, r4-r6 scratch, r7 dc, r8 i, r9 f, r10 g, r11 divisor, r12 bits of dM,
+ * lr dM of i; on the stack d_cell (+40), bits of dc (+4), the end of gates (+0) and store (+52).
+ */
+__attribute__((naked, noinline, unused)) static void
+drnn_lstm_gates_dsp(uint32_t n_hidden, int c_shift, int16_t *gates, const int16_t *c_prev, int32_t *d_cell, int32_t *dm,
+                    drnn_dm_store_t *store)
+{
+    __asm__(".syntax unified\n"
+            "push {r4-r11, lr}\n"
+            "sub sp, sp, #8\n"
+            "ldr lr, [sp, #48]\n"
+            "ldr r4, [sp, #52]\n"
+            "ldr r11, [r4]\n"
+            "ldr r12, [r4, #4]\n"
+            "ldr r5, [r4, #8]\n"
+            "str r5, [sp, #4]\n"
+            "lsl r0, r0, #1\n"
+            "add r4, r2, r0\n"
+            "str r4, [sp, #0]\n"
+            "1:\n"
+            "ldrsh r9, [r2, r0]\n"
+            "ldr r6, [sp, #44]\n"
+            "ldrsh r10, [r2, r0, lsl #1]\n"
+            "ldr r7, [r6]\n"
+            "ldrsh r8, [r2]\n"
+            /* dc goes on, by f */
+            "lsl r4, r9, #16\n"
+            "lsl r5, r7, #2\n"
+            "smmulr r4, r5, r4\n"
+            "str r4, [r6], #4\n"
+            "str r6, [sp, #44]\n"
+            "ldr r6, [sp, #4]\n"
+            "eor r4, r4, r4, asr #31\n"
+            "orr r6, r6, r4\n"
+            "str r6, [sp, #4]\n"
+            /* f: dc f (1 - f) c_prev */
+            "rsb r4, r9, #16384\n"
+            "mul r4, r4, r9\n"
+            "ldrsh r5, [r3], #2\n"
+            "lsl r4, r4, #4\n"
+            "smmulr r4, r7, r4\n"
+            "lsl r4, r4, r1\n"
+            "lsl r5, r5, #15\n"
+            "smmulr r4, r4, r5\n"
+            DRNN_LSTM_STORE("[lr, r0, lsl #1]", "[r2, r0]", "1")
+            /* i: dc g i (1 - i) */
+            "lsl r7, r7, #2\n"
+            "lsl r4, r10, #16\n"
+            "rsb r5, r8, #16384\n"
+            "smmulr r4, r7, r4\n"
+            "mul r5, r5, r8\n"
+            "lsl r5, r5, #4\n"
+            "smmulr r4, r4, r5\n"
+            DRNN_LSTM_STORE("[lr]", "[r2]", "2")
+            /* g: dc i (1 - g^2) */
+            "lsl r4, r8, #16\n"
+            "lsl r5, r10, #1\n"
+            "smmulr r4, r7, r4\n"
+            "mul r5, r5, r5\n"
+            "lsl r4, r4, #2\n"
+            "rsb r5, r5, #0x40000000\n"
+            "smmulr r4, r4, r5\n"
+            DRNN_LSTM_STORE("[lr, r0, lsl #2]", "[r2, r0, lsl #1]", "3") /* r0 is in bytes of int16 */
+            "ldr r4, [sp, #0]\n"
+            "add r2, r2, #2\n"
+            "add lr, lr, #4\n"
+            "cmp r2, r4\n"
+            "bne 1b\n"
+            "ldr r4, [sp, #52]\n"
+            "ldr r5, [sp, #4]\n"
+            "str r12, [r4, #4]\n"
+            "str r5, [r4, #8]\n"
+            "add sp, sp, #8\n"
+            "pop {r4-r11, pc}\n"
+            DRNN_LSTM_ZERO("[lr, r0, lsl #1]", "1")
+            DRNN_LSTM_ZERO("[lr]", "2")
+            DRNN_LSTM_ZERO("[lr, r0, lsl #2]", "3"));
+}
+
+#pragma GCC diagnostic pop
+
+#endif
