@@ -67,22 +67,42 @@ void drnn_next_segment(drnn_t *net)
     ++net->segment;
 }
 
-static void restore_layer(drnn_t *net, uint32_t l, uint32_t number)
+/*
+ * Entries [first, end) of v_hat, all inputs or all hidden units, as if they were transmitted at once: M is b + W v_hat of those
+ * before them.
+ */
+static void transmit(drnn_t *net, uint32_t l, const int16_t *v_hat, uint32_t first, uint32_t end)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
-    if (number == 0) {
-        drnn_begin_layer(net, l);
-        return;
+    const uint32_t rows = drnn_rows(layer);
+    const int is_x = first < layer->n_in;
+    const uint32_t m_first = is_x ? 0 : drnn_h_first(layer);
+    const int shift = is_x ? drnn_x_shift(layer) : drnn_h_shift(layer);
+    drnn_entry_t *entries = drnn_entries(net);
+    uint32_t n = 0;
+    uint32_t bits = 0;
+    for (uint32_t j = first; j < end; ++j) {
+        if (v_hat[j] != 0) {
+            entries[n] = drnn_m_entry(drnn_weight(net, l), j, rows, m_first, v_hat[j], shift);
+            bits |= drnn_bits(entries[n].factor);
+            ++n;
+        }
     }
-    const int16_t *kept = checkpoint(net, l, number);
-    int16_t *v_hat = drnn_v_hat(net, l);
-    memcpy(v_hat, kept, drnn_width(layer) * sizeof(int16_t));
-    restore_states(net, l, kept + drnn_width(layer));
-    drnn_m_compute(net, l);
-    for (uint32_t j = 0; j < drnn_width(layer); ++j) {
-        net->result.macs_recomputed += v_hat[j] != 0 ? drnn_rows(layer) : 0;
+    memcpy(drnn_v_hat(net, l) + first, v_hat + first, (end - first) * sizeof(int16_t));
+    drnn_m_add(net, l, is_x ? n : 0, is_x ? 0 : n, bits);
+    net->result.macs_recomputed += rows * n;
+}
+
+static void restore_layer(drnn_t *net, uint32_t l, uint32_t number)
+{
+    drnn_begin_layer(net, l);
+    if (number > 0) {
+        const drnn_layer_t *layer = drnn_layer(net, l);
+        const int16_t *kept = checkpoint(net, l, number);
+        transmit(net, l, kept, 0, layer->n_in);
+        transmit(net, l, kept, layer->n_in, drnn_width(layer));
+        restore_states(net, l, kept + drnn_width(layer));
     }
-    net->n_events[l] = 0;
 }
 
 /* Hold segment `number`: compute its history again. It counts nothing but what that took. */
