@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
-from deltatrain.bench import PHASES, SPARSITIES, Row, bench
+from deltatrain.bench import PHASES, SPARSITIES, BoardRow, bench
 from deltatrain.cli.options import DEFAULT_TARGET, json_option
 from deltatrain.cli.terminal import Terminal, table
 from deltatrain.session import board_of
@@ -60,7 +60,7 @@ def bench_command(
     ram_bytes     the firmware's whole RAM at worst-case events; `ram` is the same by purpose
     """
     board = board_of(target)
-    rows: list[Row] = []
+    rows: list[BoardRow] = []
     with terminal.bar("cells") as update:
         update(0, len(cells), {})
         for number, cell in enumerate(cells):
@@ -75,7 +75,7 @@ def bench_command(
     terminal.result({"target": board.target, "rows": [row.to_dict() for row in rows]}, show)
 
 
-def _total(row: Row) -> tuple[str, ...]:
+def _total(row: BoardRow) -> tuple[str, ...]:
     return (
         row.cell,
         f"{100 * row.sparsity:.1f} %",
@@ -88,5 +88,5 @@ def _total(row: Row) -> tuple[str, ...]:
     )
 
 
-def _phases(row: Row) -> tuple[str, ...]:
+def _phases(row: BoardRow) -> tuple[str, ...]:
     return (row.cell, f"{100 * row.sparsity:.1f} %", *(f"{count:,}" for count in row.phases.values()))

@@ -1,0 +1,23 @@
+"""What a training step costs: on an emulated board in instructions, on this computer in time; against others."""
+
+from deltatrain.bench.board import PHASES, bench
+from deltatrain.bench.cases import SPARSITIES, Case, bench_frames, bench_model, find_case
+from deltatrain.bench.rows import BOARD_ENGINES, FIXED, FLOAT, HOST_ENGINES, TORCH, BoardRow, HostRow, Row
+
+__all__ = [
+    "BOARD_ENGINES",
+    "FIXED",
+    "FLOAT",
+    "HOST_ENGINES",
+    "PHASES",
+    "SPARSITIES",
+    "TORCH",
+    "BoardRow",
+    "Case",
+    "HostRow",
+    "Row",
+    "bench",
+    "bench_frames",
+    "bench_model",
+    "find_case",
+]
