@@ -1,7 +1,8 @@
 """What a training step costs: on an emulated board in instructions, on this computer in time; against others."""
 
-from deltatrain.bench.board import PHASES, bench
+from deltatrain.bench.board import PHASES, bench, bench_board
 from deltatrain.bench.cases import SPARSITIES, Case, bench_frames, bench_model, find_case
+from deltatrain.bench.host import bench_host
 from deltatrain.bench.rows import BOARD_ENGINES, FIXED, FLOAT, HOST_ENGINES, TORCH, BoardRow, HostRow, Row
 
 __all__ = [
@@ -17,7 +18,9 @@ __all__ = [
     "HostRow",
     "Row",
     "bench",
+    "bench_board",
     "bench_frames",
+    "bench_host",
     "bench_model",
     "find_case",
 ]

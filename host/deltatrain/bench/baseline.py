@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import deltatrain_firmware
 from deltatrain.bench.cases import LABEL, Case
-from deltatrain.errors import DeviceError
+from deltatrain.errors import CheckFailed, DeviceError
 from deltatrain.link import protocol
 from deltatrain.link.frame import Decoder, encode
 from deltatrain.link.line import Line
@@ -38,10 +38,10 @@ def float_model(case: Case) -> FloatModel:
 
 
 def check_loss(case: Case, network: Network, loss: float) -> None:
-    """DeviceError unless the loss is that of the dense reference, to float32's accuracy."""
+    """CheckFailed unless the loss is that of the dense reference, to float32's accuracy."""
     expected = network.loss(network.forward(case.inputs)[0], LABEL)[0]
     if not abs(loss - expected) <= LOSS_TOLERANCE * max(1.0, expected):
-        raise DeviceError(
+        raise CheckFailed(
             f"the float32 network's loss is {loss:.6f}, the reference's {expected:.6f}: it computes something else"
         )
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from deltatrain.bench.baseline import BaselineDevice, check_loss, float_model
 from deltatrain.bench.cases import LABEL, SPARSITIES, Case, configure, find_case
 from deltatrain.bench.rows import FIXED, FLOAT, BoardRow, description
-from deltatrain.errors import DeviceError, InputError
+from deltatrain.errors import BuildError, DeviceError, InputError
 from deltatrain.link import Device
 from deltatrain.link.results import DeviceResult
 from deltatrain.targets import Board, Emulator
@@ -70,16 +70,29 @@ def bench(
     DeviceError
         If device and host disagree on the outcome.
     """
+    cases = [find_case(cell, n_in, n_hidden, steps, sparsity, n_layers) for sparsity in sparsities]
+    return bench_board(board, cases, engines, tell)
+
+
+def bench_board(
+    board: Board, cases: Sequence[Case], engines: Sequence[str], tell: Progress, need_all: bool = True
+) -> list[BoardRow]:
+    """As `bench`, of cases of one network; without `need_all`, `float-naive` is left out where it does not fit."""
     if board.ticks_per_instruction is None:
         raise InputError(f"the counter of {board.target} does not tell instructions; name an emulated board")
-    cases = [find_case(cell, n_in, n_hidden, steps, sparsity, n_layers) for sparsity in sparsities]
-    measure = {FIXED: _fixed_rows, FLOAT: _float_rows}
+    by_engine = []
     with tempfile.TemporaryDirectory(prefix="deltatrain-") as folder:
-        by_engine = [measure[engine](board, cases, Path(folder), tell) for engine in engines]
-    return [row for rows in zip(*by_engine, strict=True) for row in with_speedups(rows)]
+        for engine in engines:
+            try:
+                by_engine.append(_MEASURE[engine](board, cases, Path(folder), tell))
+            except BuildError as error:
+                if need_all or engine != FLOAT:
+                    raise
+                tell(f"without {FLOAT}: {error}")
+    return [row for rows in zip(*by_engine, strict=True) for row in _with_speedups(rows)]
 
 
-def with_speedups(rows: Sequence[BoardRow]) -> list[BoardRow]:
+def _with_speedups(rows: Sequence[BoardRow]) -> list[BoardRow]:
     """The engines' rows of one case; that of `fixed` with how much more the others took."""
     fixed = next((row for row in rows if row.engine == FIXED), None)
     if fixed is None:
@@ -167,6 +180,9 @@ def _float_rows(board: Board, cases: Sequence[Case], folder: Path, tell: Progres
             )
             rows.append(row)
     return rows
+
+
+_MEASURE = {FIXED: _fixed_rows, FLOAT: _float_rows}
 
 
 def _on_device(device: Device, case: Case) -> DeviceResult:

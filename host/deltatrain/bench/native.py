@@ -78,7 +78,7 @@ def core_library() -> Any:
     include = deltatrain_core.include_dir()
     timing = (
         "double time_fixed(drnn_t *net, const int16_t *x, int32_t steps, int32_t n_in, int32_t label, "
-        "int32_t repetitions);"
+        "int32_t repetitions, drnn_result_t *result);"
     )
     return compile_library(
         "core",
@@ -132,7 +132,7 @@ class FloatNaive:
         return float(self._lib.float_naive_train(self._net, self._pointer(x), len(x), label, rate, clip))
 
     def time(self, x: Float32, label: int, rate: float, clip: float, repetitions: int) -> float:
-        """Seconds of a step, the mean over repetitions, each from the model's own parameters."""
+        """Seconds of processor time of a step, the mean over repetitions, each from the model's own parameters."""
         initial = self._ffi.from_buffer("float[]", self._initial)
         x_pointer = self._pointer(x)
         total = self._lib.time_float(self._net, initial, x_pointer, len(x), label, rate, clip, repetitions)
