@@ -105,7 +105,7 @@ def run_bench(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["bench", *arguments])
 
 
-SMALL = ("--n-in", "3", "--n-hidden", "6", "--steps", "20", "--sparsity", "0.5")
+SMALL = ("--n-in", "3", "--n-hidden", "6", "--steps", "8", "--sparsity", "0")
 
 
 def test_the_host_is_a_target_with_engines_in_turn() -> None:
