@@ -66,6 +66,21 @@ class Case:
         return 1 - (self.outcome.active_x + self.outcome.active_h) / entries
 
 
+@dataclass(frozen=True)
+class Shape:
+    """A network and the length of its sample."""
+
+    cell: str
+    n_in: int
+    n_hidden: int
+    steps: int
+    n_layers: int = 1
+
+    def case(self, sparsity: float) -> Case:
+        """As `find_case`."""
+        return find_case(self.cell, self.n_in, self.n_hidden, self.steps, sparsity, self.n_layers)
+
+
 def bench_model(cell: str, n_in: int, n_hidden: int, steps: int, n_layers: int = 1) -> QuantModel:
     """A network of random weights whose units rest at h = ±0.5 or so and move as their inputs do."""
     rng = np.random.default_rng(SEED)

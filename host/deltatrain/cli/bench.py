@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import product
 
 import click
@@ -19,9 +18,9 @@ from deltatrain.bench import (
     Case,
     HostRow,
     Row,
+    Shape,
     bench_board,
     bench_host,
-    find_case,
 )
 from deltatrain.bench.torch_engine import load as load_torch
 from deltatrain.cli.options import DEFAULT_TARGET, json_option
@@ -31,16 +30,6 @@ from deltatrain.session import board_of
 
 CELLS = ("lstm", "gru", "rnn")
 HOST = "host"
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A network and the length of its sample."""
-
-    cell: str
-    n_layers: int
-    n_hidden: int
-    steps: int
 
 
 @click.command("bench")
@@ -131,13 +120,14 @@ def bench_command(
     phases        instructions by phase, from a second firmware with hooks; what those add is told as `hooks`
     ram_bytes     the firmware's whole RAM at worst-case events; `ram` is the same by purpose
     """
-    shapes = list(dict.fromkeys(Shape(*shape) for shape in product(cells, layers, widths, lengths)))
+    combinations = product(cells, layers, widths, lengths)
+    shapes = [Shape(cell, n_in, width, steps, n_layers) for cell, n_layers, width, steps in combinations]
     measure, target = _on_host(terminal, engines) if target == HOST else _on_board(terminal, target, engines)
     with terminal.bar("inputs") as update:
         cases = []
-        for number, shape in enumerate(shapes):
+        for number, shape in enumerate(dict.fromkeys(shapes)):
             update(number, len(shapes), {})
-            cases.append([_case(shape, n_in, sparsity) for sparsity in dict.fromkeys(sparsities)])
+            cases.append([shape.case(sparsity) for sparsity in dict.fromkeys(sparsities)])
         update(len(shapes), len(shapes), {})
     rows: list[Row] = []
     interrupted = False
@@ -155,10 +145,6 @@ def bench_command(
         )
     if interrupted:
         raise KeyboardInterrupt
-
-
-def _case(shape: Shape, n_in: int, sparsity: float) -> Case:
-    return find_case(shape.cell, n_in, shape.n_hidden, shape.steps, sparsity, shape.n_layers)
 
 
 Measure = Callable[[Sequence[Case]], Sequence[Row]]
