@@ -24,7 +24,7 @@ TINY = Grid(
     sparsities=(0.0, 0.5),
     frames=(12,),
     widths=(8,),
-    layers=(1, 2),
+    layers=(1,),
 )
 
 
@@ -98,8 +98,8 @@ def test_the_study_measures_draws_and_tells(tmp_path: Path, capsys: pytest.Captu
     bench_docs.main(["--out", str(tmp_path)], TINY)
     told = capsys.readouterr().out
     points = read_growth(tmp_path / "growth.csv")
-    assert len(points) == 2 * 2 * 2
+    assert len(points) == 2 * 2
     assert (tmp_path / "growth.png").stat().st_size > 10_000
-    assert "| RNN | 2 | 8 | 12 | " in told
+    assert "| RNN | 1 | 8 | 12 | " in told
     bench_docs.main(["--out", str(tmp_path), "--draw"], TINY)
     assert capsys.readouterr().out == told

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
 from deltatrain.bench.growth import Grid, GrowthPoint, speedups
 from deltatrain.bench.rows import FIXED, FLOAT
@@ -17,7 +17,8 @@ from deltatrain.errors import InputError
 from deltatrain.report import svg
 from deltatrain.report.palette import LIGHT
 
-PANEL_IN = (3.3, 3.3)
+WIDTH_IN, ROW_IN = 13.0, 4.0
+WIDTHS = (1.5, 1, 1, 1)
 DPI = 120
 CELL_NAMES = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
 DASHED: Any = (0, (4, 3))
@@ -33,10 +34,11 @@ SPEEDUPS = (
 # Engine, whether sparse, colour, marker, dashes.
 COSTS = (
     (FLOAT, False, "muted", "v", DASHED),
-    (FIXED, False, "sky", "o", "-"),
-    (FIXED, True, "blue", "s", "-"),
+    (FIXED, False, "sand", "o", "-"),
+    (FIXED, True, "vermilion", "P", "-"),
 )
-SPEEDUP_TICKS, SPARSITY_TICKS = (1, 2, 3, 5, 10, 20), (0.0, 0.25, 0.5, 0.75, 0.95)
+SPEEDUP_TICKS, SPARSITY_TICKS = (1, 2, 3, 5, 10, 20), (0.0, 0.2, 0.4, 0.6, 0.8)
+COST_TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
 def growth_figure(points: Sequence[GrowthPoint], grid: Grid, path_png: Path) -> Path:
@@ -61,14 +63,18 @@ def growth_figure(points: Sequence[GrowthPoint], grid: Grid, path_png: Path) -> 
         ("layers", grid.layers, lambda p: p.layers),
     )
     with svg.style():
-        size = (PANEL_IN[0] * (1 + len(axes)), PANEL_IN[1] * len(grid.cells) + 0.7)
+        size = (WIDTH_IN, ROW_IN * len(grid.cells))
         figure = Figure(size, layout="constrained", facecolor=LIGHT["surface"])
-        panels = figure.subplots(len(grid.cells), 1 + len(axes), squeeze=False)
+        panels = figure.subplots(len(grid.cells), 1 + len(axes), squeeze=False, width_ratios=WIDTHS)
         for row, cell in zip(panels, grid.cells, strict=True):
             _speedup_panel(row[0], points, grid, cell)
             for ax, (name, values, value_of) in zip(row[1:], axes, strict=True):
+                ax.sharey(row[1])
                 _cost_panel(ax, points, grid, cell, name, values, value_of)
-        figure.legend(handles=_legend(grid), loc="outside lower center", ncols=3, fontsize=10)
+            row[1].set_ylabel("million instructions a step")
+        panels[0][0].legend(handles=_legend(SPEEDUPS), loc="upper left", fontsize=9.5)
+        costs = _legend([(*cost, _words(cost[:2], grid)) for cost in COSTS])
+        panels[0][2].legend(handles=costs, loc="upper left", fontsize=9.5)
         try:
             figure.savefig(path_png, format="png", dpi=DPI, metadata={"Software": None})
         except OSError as error:
@@ -76,19 +82,18 @@ def growth_figure(points: Sequence[GrowthPoint], grid: Grid, path_png: Path) -> 
     return path_png
 
 
-def _legend(grid: Grid) -> list[Line2D]:
-    words = {
-        (FLOAT, False): "float32, dense, naive",
-        (FIXED, False): "deltatrain, dense",
-        (FIXED, True): f"deltatrain, {100 * grid.sparse:g} % sparse",
-    }
-    lines: list[tuple[str, str, Any, str]] = [
-        (colour, marker, dashes, text) for _, colour, marker, dashes, text in SPEEDUPS
-    ]
-    lines += [(colour, marker, dashes, words[engine, sparse]) for engine, sparse, colour, marker, dashes in COSTS]
+def _words(engine: tuple[str, bool], grid: Grid) -> str:
+    name, sparse = engine
+    if name == FLOAT:
+        return "float32, dense"
+    return f"deltatrain, {100 * grid.sparse:g} % sparse" if sparse else "deltatrain, dense"
+
+
+def _legend(lines: Sequence[tuple[Any, ...]]) -> list[Line2D]:
+    """Of lines that end in colour, marker, dashes and words."""
     return [
         Line2D([], [], color=LIGHT[colour], marker=marker, linestyle=dashes, markersize=5, label=text)
-        for colour, marker, dashes, text in lines
+        for *_, colour, marker, dashes, text in lines
     ]
 
 
@@ -108,7 +113,8 @@ def _speedup_panel(ax: Axes, points: Sequence[GrowthPoint], grid: Grid, cell: st
     ax.yaxis.set_minor_locator(NullLocator())
     ax.set_xticks(SPARSITY_TICKS, [f"{100 * tick:g} %" for tick in SPARSITY_TICKS])
     ax.set_xlabel("sparsity")
-    ax.set_title(f"{CELL_NAMES[cell]} {grid.n_in}→{grid.n_hidden}: speed-up over dense")
+    ax.set_ylabel("dense / sparse instructions")
+    ax.set_title(f"{CELL_NAMES[cell]} {grid.n_in}→{grid.n_hidden}, {grid.steps} frames")
 
 
 def _cost_panel(
@@ -142,6 +148,6 @@ def _cost_panel(
         ax.set_xscale("log")
     ax.set_xticks(values, [str(value) for value in values])
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.set_yticks(COST_TICKS, [f"{tick:g}" for tick in COST_TICKS])
+    ax.yaxis.set_minor_locator(NullLocator())
     ax.set_xlabel(name)
-    ax.set_title("million instructions a step")
