@@ -101,5 +101,16 @@ def test_the_study_measures_draws_and_tells(tmp_path: Path, capsys: pytest.Captu
     assert len(points) == 2 * 2
     assert (tmp_path / "growth.png").stat().st_size > 10_000
     assert "| RNN | 1 | 8 | 12 | " in told
+    document = tmp_path / "PERFORMANCE.md"
+    document.write_text("a\n<!-- speed-ups -->\nold\n<!-- end -->\nb\n<!-- costs -->\n<!-- end -->\nc\n")
     bench_docs.main(["--out", str(tmp_path), "--draw"], TINY)
     assert capsys.readouterr().out == told
+    speedup_lines, cost_lines = told.rstrip().split("\n\n")
+    speedup_part = f"<!-- speed-ups -->\n\n{speedup_lines}\n\n<!-- end -->"
+    cost_part = f"<!-- costs -->\n\n{cost_lines}\n\n<!-- end -->"
+    assert document.read_text() == f"a\n{speedup_part}\nb\n{cost_part}\nc\n"
+
+
+def test_a_document_without_a_place_for_a_table_is_refused() -> None:
+    with pytest.raises(InputError, match="no place for the table 'costs'"):
+        bench_docs.with_tables("nothing", {"costs": ["| |"]})

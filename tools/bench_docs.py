@@ -1,7 +1,7 @@
-"""How a training step's cost grows, on the emulated Cortex-M4F: docs/growth.csv, docs/growth.png, and the tables.
+"""How a training step's cost grows, on the emulated Cortex-M4F: docs/growth.csv and .png, tables of PERFORMANCE.md.
 
-    python tools/bench_docs.py            measure, draw, print the tables (some minutes on one core)
-    python tools/bench_docs.py --draw     draw and print docs/growth.csv as it is
+    python tools/bench_docs.py            measure, draw, write the tables (some minutes on one core)
+    python tools/bench_docs.py --draw     draw docs/growth.csv as it is, and write its tables
 
 The figures are instructions: the same on every computer, under any load.
 """
@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deltatrain.bench.growth import Grid, GrowthPoint, measure_growth, read_growth, speedups, write_growth
 from deltatrain.bench.rows import FIXED, FLOAT
 from deltatrain.cli.options import DEFAULT_TARGET
 from deltatrain.cli.terminal import Terminal
-from deltatrain.errors import DeltatrainError
+from deltatrain.errors import DeltatrainError, InputError
 from deltatrain.report.growth_figure import CELL_NAMES, growth_figure
 from deltatrain.session import board_of
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-CSV, PICTURE = "growth.csv", "growth.png"
+CSV, PICTURE, TABLES = "growth.csv", "growth.png", "PERFORMANCE.md"
 
 
 def speedup_table(points: Sequence[GrowthPoint], grid: Grid) -> list[str]:
@@ -63,6 +63,17 @@ def cost_table(points: Sequence[GrowthPoint], grid: Grid) -> list[str]:
     return lines
 
 
+def with_tables(text: str, tables: Mapping[str, Sequence[str]]) -> str:
+    """A document whose parts between `<!-- NAME -->` and `<!-- end -->` are the tables of these names."""
+    for name, lines in tables.items():
+        before, start, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        if not start or not end:
+            raise InputError(f"the document has no place for the table {name!r}: <!-- {name} --> and <!-- end -->")
+        text = before + start + "\n".join(["", *lines, "", ""]) + end + after
+    return text
+
+
 def measure(grid: Grid, target: str, path: Path) -> list[GrowthPoint]:
     """Measure a grid; what is done is in the file also when interrupted."""
     points: list[GrowthPoint] = []
@@ -78,7 +89,7 @@ def measure(grid: Grid, target: str, path: Path) -> list[GrowthPoint]:
 def main(arguments: Sequence[str] | None = None, grid: Grid | None = None) -> None:
     """Run the study; `grid` instead of the documentation's is for tests."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=DOCS, help="folder for both files; default: docs")
+    parser.add_argument("--out", type=Path, default=DOCS, help="folder for all files; default: docs")
     parser.add_argument("--target", default=DEFAULT_TARGET, help=f"an emulated board; default: {DEFAULT_TARGET}")
     parser.add_argument("--draw", action="store_true", help="measure nothing; take the table that is there")
     options = parser.parse_args(arguments)
@@ -90,7 +101,11 @@ def main(arguments: Sequence[str] | None = None, grid: Grid | None = None) -> No
         options.out.mkdir(parents=True, exist_ok=True)
         points = measure(grid, options.target, path)
     growth_figure(points, grid, options.out / PICTURE)
-    print("\n".join([*speedup_table(points, grid), "", *cost_table(points, grid)]))
+    tables = {"speed-ups": speedup_table(points, grid), "costs": cost_table(points, grid)}
+    print("\n\n".join("\n".join(lines) for lines in tables.values()))
+    document = options.out / TABLES
+    if document.exists():
+        document.write_text(with_tables(document.read_text(encoding="utf-8"), tables), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ Float32 = NDArray[np.float32]
 
 HERE = Path(__file__).resolve().parent
 COMMON = ("-std=c11", "-D_POSIX_C_SOURCE=199309L", "-O3", "-march=native", "-Wall", "-Wextra", "-Werror")
-LIBRARY = ("-shared", "-fPIC")
 FLOAT_FLAGS = (*COMMON, "-Wconversion", "-ffast-math")
 CORE_HEADERS = ("drnn_types.h", "drnn_api.h")
 
@@ -47,12 +46,19 @@ def compile_library(
     ffi.cdef(cdef)
     with tempfile.TemporaryDirectory(prefix="deltatrain-") as folder:
         library = Path(folder) / f"{name}.so"
-        options = [*flags, *LIBRARY, *(f"-I{include}" for include in (*includes, HERE))]
-        command = [compiler, *options, *map(str, sources), "-o", str(library)]
-        built = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        if built.returncode:
-            raise BuildError(f"{compiler} refused ({' '.join(command)}):\n{built.stderr.strip()}")
+        options = [*flags, "-fPIC", *(f"-I{include}" for include in (*includes, HERE))]
+        objects = [Path(folder) / f"{source.stem}.o" for source in sources]
+        for source, target in zip(sources, objects, strict=True):
+            _run([compiler, *options, "-c", str(source), "-o", str(target)])
+        # Linked without the flags: -ffast-math would change the arithmetic of this whole process.
+        _run([compiler, "-shared", *map(str, objects), "-o", str(library)])
         return ffi, ffi.dlopen(str(library))
+
+
+def _run(command: Sequence[str]) -> None:
+    built = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if built.returncode:
+        raise BuildError(f"{command[0]} refused ({' '.join(command)}):\n{built.stderr.strip()}")
 
 
 @cache
