@@ -227,7 +227,8 @@ static float cross_entropy(float *logits, int32_t n, int32_t label)
 
 /* These three: dM_t in the gates' place, from dL/dh_t; the cell's own way to dL/dh_{t-1} to d_before. */
 
-static void backward_rnn(const float_layer_t *layer, float *m, const float *h_new, const float *d_hidden, float *d_before)
+static void backward_rnn(const float_layer_t *layer, float *m, const float *h_new, const float *d_hidden,
+                         float *d_before)
 {
     for (int32_t j = 0; j < layer->n_hidden; j++) {
         m[j] = d_hidden[j] * (1.0f - h_new[j] * h_new[j]);
@@ -235,7 +236,8 @@ static void backward_rnn(const float_layer_t *layer, float *m, const float *h_ne
     }
 }
 
-static void backward_gru(const float_layer_t *layer, float *m, const float *h_old, const float *d_hidden, float *d_before)
+static void backward_gru(const float_layer_t *layer, float *m, const float *h_old, const float *d_hidden,
+                         float *d_before)
 {
     const int32_t h = layer->n_hidden;
     for (int32_t j = 0; j < h; j++) {

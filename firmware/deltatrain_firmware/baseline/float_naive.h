@@ -20,8 +20,8 @@ enum float_cell { FLOAT_RNN = 0, FLOAT_GRU = 1, FLOAT_LSTM = 2 };
 #define FLOAT_ACCUMULATORS(cell) ((cell) == FLOAT_LSTM ? 4 : (cell) == FLOAT_GRU ? 4 : 1)
 
 /* Floats of memory that the parts of a network take, for samples of at most `steps` frames. */
-#define FLOAT_ROW_PARAMETERS(cell, n_in, n_hidden) (FLOAT_GATES(cell) * ((n_in) + (n_hidden)) + FLOAT_ACCUMULATORS(cell))
-#define FLOAT_LAYER_PARAMETERS(cell, n_in, n_hidden) ((n_hidden) * FLOAT_ROW_PARAMETERS(cell, n_in, n_hidden))
+#define FLOAT_UNIT_PARAMETERS(cell, n_columns) (FLOAT_GATES(cell) * (n_columns) + FLOAT_ACCUMULATORS(cell))
+#define FLOAT_LAYER_PARAMETERS(cell, n_in, n_hidden) ((n_hidden) * FLOAT_UNIT_PARAMETERS(cell, (n_in) + (n_hidden)))
 #define FLOAT_READOUT_PARAMETERS(n_hidden, n_outputs) ((n_outputs) * ((n_hidden) + 1))
 #define FLOAT_CELL_HISTORY(cell, steps) ((cell) == FLOAT_LSTM ? 2 * (steps) + 1 : 0)
 #define FLOAT_UNIT_HISTORY(cell, steps) ((FLOAT_ACCUMULATORS(cell) + 1) * (steps) + 1 + FLOAT_CELL_HISTORY(cell, steps))
@@ -65,7 +65,7 @@ int32_t float_naive_place(float_net_t *net, float *memory);
 /* Run x [steps][n_in] (steps <= max_steps); leaves the history and the logits. */
 void float_naive_forward(float_net_t *net, const float *x, int32_t steps);
 
-/* One step of SGD on a sample of class `label`, the gradient cut to norm `clip`. Returns the loss before it, in nats. */
+/* A step of SGD on a sample of class `label`, the gradient cut to norm `clip`. Returns the loss before it, in nats. */
 float float_naive_train(float_net_t *net, const float *x, int32_t steps, int32_t label, float rate, float clip);
 
 #endif
