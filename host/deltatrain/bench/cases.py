@@ -173,8 +173,9 @@ def find_case(cell: str, n_in: int, n_hidden: int, steps: int, sparsity: float, 
     )
     if abs(found.sparsity - sparsity) > 0.01 or found.outcome.columns_updated < n_columns:
         raise InputError(
-            f"no sample of {steps} frames has a sparsity of {sparsity} (nearest: {found.sparsity:.3f}, "
-            f"{found.outcome.columns_updated} of {n_columns} columns active); ask for less, or for more frames"
+            f"no sample of {steps} frames gives the {cell} {n_in}→{n_hidden} a sparsity of {sparsity} "
+            f"(nearest: {found.sparsity:.3f}, {found.outcome.columns_updated} of {n_columns} columns active); "
+            "ask for less, or for more frames"
         )
     return found
 
