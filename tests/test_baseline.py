@@ -20,6 +20,7 @@ from deltatrain_codegen.baseline import export_baseline, flat_parameters
 
 CELLS = ("lstm", "gru", "rnn")
 RATE = 0.16
+STRICT = ("-Wconversion", "-Werror")
 # The first leaves every gradient whole.
 CLIPS = (1e9, 0.5)
 
@@ -57,7 +58,7 @@ def assert_same_step(
     np.testing.assert_allclose(step, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max() + 2.0**-23)
 
 
-@pytest.mark.parametrize("flags", [COMMON, FLOAT_FLAGS], ids=["precise", "fast-math"])
+@pytest.mark.parametrize("flags", [(*COMMON, *STRICT), (*FLOAT_FLAGS, *STRICT)], ids=["precise", "fast-math"])
 @pytest.mark.parametrize("n_layers", [1, 3])
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_step_on_the_pc_equals_the_reference(cell: str, n_layers: int, flags: tuple[str, ...]) -> None:
