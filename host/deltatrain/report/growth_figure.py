@@ -38,7 +38,7 @@ COSTS = (
     (FIXED, True, "vermilion", "P", "-"),
 )
 SPEEDUP_TICKS, SPARSITY_TICKS = (1, 2, 3, 5, 10, 20), (0.0, 0.2, 0.4, 0.6, 0.8)
-COST_TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100)
+COST_TICKS = (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
 def growth_figure(points: Sequence[GrowthPoint], grid: Grid, path_png: Path) -> Path:
