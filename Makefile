@@ -17,7 +17,7 @@ CORE_SOURCES := $(wildcard $(CORE)/build_core.py $(CORE)/src/*.[ch] $(CORE)/incl
 PACKAGING := setup.cfg setup.py pyproject.toml
 
 .PHONY: help demo test setup study-speakers study-voices study-sweep study-parity study-weights study-drift \
-	study-equality study-cores study-replay digits clean debian
+	study-equality study-cores study-replay study-growth digits clean debian
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -59,6 +59,9 @@ study-cores: setup ## random models trained on every board, every word compared 
 
 study-replay: setup ## what stored exemplars of old speakers buy, on fsdd (DATA_DIR=DIR; about half an hour)
 	$(BIN)/deltatrain study replay --data fsdd --data-dir $(or $(DATA_DIR),$(DELTATRAIN_DATA),.) --jobs $(JOBS) $(ARGS)
+
+study-growth: setup ## a training step's cost by sparsity, frames, hidden units, layers: docs/growth.csv, .png (some minutes)
+	$(BIN)/python tools/bench_docs.py $(ARGS)
 
 digits: setup ## synthesise the embedded data set anew (needs espeak-ng)
 	.ci/debian espeak-ng
