@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
-from deltatrain.bench import PHASES, bench, find_case
+from deltatrain.bench import FLOAT, PHASES, Case, HostRow, bench, find_case
+from deltatrain.bench.rows import description
 from deltatrain.cli import main
 from deltatrain.errors import InputError
 from deltatrain.targets import find_board
@@ -74,13 +76,99 @@ def test_the_command_tells_phases_that_add_up() -> None:
     outcome = CliRunner().invoke(main, [*arguments, "--sparsity", "0.5"])
     assert outcome.exit_code == 0, outcome.output
     values = json.loads(outcome.stdout)
-    (row,) = values["rows"]
+    row, of_float = values["rows"]
     assert (values["target"], row["engine"], row["cell"]) == ("qemu:mps2-an386", "fixed", "lstm")
-    assert (row["n_in"], row["n_hidden"], row["steps"]) == (4, 8, 10)
+    assert (row["n_in"], row["n_hidden"], row["layers"], row["steps"]) == (4, 8, 1, 10)
     assert tuple(row["phases"]) == PHASES[1:] and all(count > 0 for count in row["phases"].values())
     with_hooks = row["instructions"] + row["hooks"]
     assert 0.5 * with_hooks < sum(row["phases"].values()) < with_hooks
     assert row["ram_bytes"] == sum(row["ram"].values()) > row["stack_high_water"] > 200
+    assert (of_float["engine"], of_float["macs"]) == ("float-naive", 10 * 32 * (2 * 4 + 3 * 8))
+    assert row["speedup"] == {"float-naive": round(of_float["instructions"] / row["instructions"], 3)}
+    assert of_float["ram_bytes"] == sum(of_float["ram"].values())
+
+
+# The float32 network is no straw man: naive float32 code takes 17.5 and 12.9 million instructions there.
+LARGEST_FLOAT = {"lstm": 18_000_000, "gru": 13_500_000}
+
+
+@pytest.mark.parametrize("cell", LARGEST_FLOAT)
+def test_the_float32_network_is_decent(cell: str) -> None:
+    board = find_board(BOARD)
+    if board is None or any(shutil.which(program) is None for program in board.needs):
+        pytest.skip("the board's compiler or emulator is not installed; `make setup` installs it")
+    (row,) = bench(board, cell, 16, 64, 50, [0.0], engines=[FLOAT])
+    assert row.instructions <= LARGEST_FLOAT[cell]
+
+
+def run_bench(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["bench", *arguments])
+
+
+SMALL = ("--n-in", "3", "--n-hidden", "6", "--steps", "8", "--sparsity", "0")
+
+
+def test_the_host_is_a_target_with_engines_in_turn() -> None:
+    outcome = run_bench("--json", "--target", "host", *SMALL, "--engine", "fixed", "--engine", "float-naive")
+    assert outcome.exit_code == 0, outcome.output
+    values = json.loads(outcome.stdout)
+    assert values["target"] == "host"
+    rows = values["rows"]
+    assert [(row["cell"], row["engine"]) for row in rows] == [
+        (cell, engine) for cell in ("lstm", "gru") for engine in ("fixed", "float-naive")
+    ]
+    assert all(row["microseconds"] > 0 and "instructions" not in row for row in rows)
+    assert rows[0]["speedup"].keys() == {"float-naive"}
+
+
+def test_pytorch_is_timed_where_it_is_and_otherwise_left_out_with_a_word() -> None:
+    here = find_spec("torch") is not None
+    case = ("--target", "host", *SMALL, "--cell", "lstm")
+    outcome = run_bench("--json", *case)
+    assert outcome.exit_code == 0, outcome.output
+    engines = [row["engine"] for row in json.loads(outcome.stdout)["rows"]]
+    assert engines == ["fixed", "float-naive", *["pytorch"] * here]
+    assert here or "without pytorch" in outcome.stderr
+    asked = run_bench(*case, "--engine", "pytorch")
+    assert asked.exit_code == (0 if here else 2)
+    assert here or "pip install torch" in asked.stderr
+
+
+def test_pytorch_is_for_the_host_alone() -> None:
+    outcome = run_bench("--engine", "pytorch")
+    assert outcome.exit_code == 2
+    assert "give --target host" in outcome.stderr
+
+
+def test_every_combination_is_measured_and_what_is_done_is_kept_when_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The third network is where Ctrl-C comes."""
+    measured: list[list[Case]] = []
+
+    def measure(_: object, cases: list[Case], *__: object, **___: object) -> list[HostRow]:
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        measured.append(cases)
+        return [HostRow(**description(case, "fixed"), microseconds=1.0, rounds=1) for case in cases]
+
+    monkeypatch.setattr("deltatrain.cli.bench.bench_board", measure)
+    shapes = ("--cell", "gru", "--n-in", "3", "--n-hidden", "6", "--n-hidden", "7", "--layers", "1", "--layers", "3")
+    outcome = run_bench("--json", *shapes, "--steps", "9", "--sparsity", "0", "--sparsity", "0.5")
+    assert outcome.exit_code == 130
+    rows = json.loads(outcome.stdout)["rows"]
+    assert [(row["layers"], row["n_hidden"], round(row["sparsity"], 1)) for row in rows] == [
+        (1, 6, 0.0),
+        (1, 6, 0.5),
+        (1, 7, 0.0),
+        (1, 7, 0.5),
+    ]
+
+
+def test_a_stack_has_the_sparsity_asked_for_over_all_layers() -> None:
+    case = find_case("gru", 8, 16, 40, 0.8, 3)
+    assert case.n_columns == 8 + 16 + 4 * 16 == case.outcome.columns_updated
+    assert abs(case.sparsity - 0.8) <= 0.01
 
 
 if __name__ == "__main__":

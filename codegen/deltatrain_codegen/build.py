@@ -79,7 +79,7 @@ def export(
     """
     tell = progress or (lambda _: None)
     check_fits(model, board)
-    compiler = _find_compiler(board)
+    compiler = find_compiler(board)
     tell(f"generating C for {board.name}")
     texts = generate(model)
     elf = out_dir / ELF
@@ -102,7 +102,8 @@ def export(
     return ExportResult(elf, size.flash_bytes, size.ram_bytes, ram, plan.total)
 
 
-def _find_compiler(board: Board) -> str:
+def find_compiler(board: Board) -> str:
+    """Where a board's compiler is; BuildError with what to install where there is none."""
     compiler = shutil.which(board.compiler)
     if compiler is None:
         raise BuildError(
@@ -158,6 +159,13 @@ def _build(compiler: str, board: Board, out_dir: Path, elf: Path, tell: Progress
     if phases:
         sources.append(deltatrain_firmware.phases().with_suffix(".c"))
         hooks += ["-include", str(deltatrain_firmware.phases())]
+    compile_and_link(compiler, board, sources, [*compile_flags(board, out_dir), *hooks], elf, tell)
+
+
+def compile_and_link(
+    compiler: str, board: Board, sources: Sequence[Path], flags: Sequence[str], elf: Path, tell: Progress
+) -> None:
+    """Build a firmware from its sources; `flags` go behind those that warn and optimise. BuildError if refused."""
     tell(f"compiling {len(sources)} files for {board.core}")
     with tempfile.TemporaryDirectory(prefix="deltatrain-") as folder:
         objects = [Path(folder) / f"{index:02d}_{source.stem}.o" for index, source in enumerate(sources)]
@@ -165,8 +173,7 @@ def _build(compiler: str, board: Board, out_dir: Path, elf: Path, tell: Progress
             [
                 compiler,
                 *COMPILE_FLAGS,
-                *compile_flags(board, out_dir),
-                *hooks,
+                *flags,
                 # Whatever names a file names it without the folders of this machine.
                 f"-ffile-prefix-map={source.parent}=.",
                 "-c",

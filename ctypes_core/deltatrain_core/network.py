@@ -227,6 +227,11 @@ class CoreNetwork:
         self._result = ffi.new("drnn_result_t *")
         self.arena_bytes = int(size)
 
+    @property
+    def address(self) -> int:
+        """Of its `drnn_t`, for the same C sources compiled elsewhere; valid while this object lives."""
+        return int(ffi.cast("uintptr_t", self._net))
+
     def configure(
         self,
         *,

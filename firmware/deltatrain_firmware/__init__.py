@@ -23,3 +23,8 @@ def sources() -> list[Path]:
 def phases() -> Path:
     """The header that makes the core tell the time of each phase; its C file lies beside it."""
     return root() / "phases" / "dt_phase.h"
+
+
+def baseline() -> Path:
+    """The folder of the float32 network that `deltatrain bench` compares with; no part of any firmware but its own."""
+    return root() / "baseline"

@@ -186,8 +186,7 @@ static inline int64_t rescaled(int64_t product, int bits)
 /* sign(Delta) of the event `back` places before the end of step t's. */
 static int32_t sign_of_event(const drnn_t *net, uint32_t l, uint32_t t, uint32_t back)
 {
-    const int is_last = t + 1u == drnn_first_step(net) + drnn_steps_held(net);
-    const uint32_t end = is_last ? net->n_events[l] : *drnn_event_start_of(net, l, t + 1u);
+    const uint32_t end = drnn_is_last_held(net, t) ? net->n_events[l] : *drnn_event_start_of(net, l, t + 1u);
     return drnn_event_value(net, l)[end - back] > 0 ? 1 : -1; /* an event's Delta is not 0 */
 }
 

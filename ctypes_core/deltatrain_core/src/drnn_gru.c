@@ -10,6 +10,10 @@
 #include "drnn_fixed.h"
 #include "drnn_history.h"
 
+#ifdef __ARM_FEATURE_DSP
+#include "drnn_gru_dsp.h"
+#endif
+
 #define M_NH_FRAC_BITS 22 /* of M_nh before r multiplies it; the product has as many as tanh's argument */
 
 /* n = tanh(M_nx + r M_nh), and M_nh for the way back; r stands in gates[n_hidden]. */
@@ -62,8 +66,7 @@ void drnn_gru_forward(drnn_t *net, uint32_t l, uint32_t t)
     }
     for (uint32_t k = 0; k < n_hidden; ++k) {
         const int32_t mixed = (DRNN_ONE_Q14 - z[k]) * n[k] + z[k] * h[k]; /* Q28, at most 2^28 */
-        h[k] = (int16_t)drnn_saturate_narrow(drnn_round_shift_narrow(mixed, 14), DRNN_V_MAX, &net->result.saturated_h);
-        state[k] = h[k];
+        state[k] = h[k] = drnn_cut_hidden(drnn_round_shift_narrow(mixed, 14), &net->result.saturated_h);
     }
 }
 
@@ -107,25 +110,18 @@ void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t)
     }
 }
 
-/* The same for small gradients; gates are overwritten by dM. In two loops of few pointers each. */
-void drnn_gru_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *result)
+#ifndef __ARM_FEATURE_DSP
+static void gates_small(uint32_t n_hidden, int c_frac_bits, int16_t *gates, const int16_t *h_prev, int32_t *d_hidden,
+                        int32_t *dm, drnn_dm_store_t *result)
 {
-    const drnn_layer_t *layer = drnn_layer(net, l);
-    const uint32_t n_hidden = layer->n_hidden;
-    int16_t *gates = drnn_gates_of(net, l, t);
-    const int16_t *h_prev = drnn_states_of(net, l, t - 1u);
-    int32_t *dm = drnn_dm_acc(net, l);
-    int32_t *d_hidden = drnn_d_hidden(net, l);
     drnn_dm_store_t store = *result;
-
     for (const int32_t *const end = dm + n_hidden; dm != end; ++dm, ++gates, ++d_hidden, ++h_prev) {
         const int32_t n = gates[0];
         const int32_t r = gates[n_hidden];
         const int32_t z = gates[2 * n_hidden];
         const int32_t dh = *d_hidden;
         const int32_t d_nx = drnn_small_mul_rest(drnn_small_mul_q14(dh, DRNN_ONE_Q14 - z), n);
-        const int32_t d_r =
-            drnn_small_mul(drnn_small_mul_slope(d_nx, r), gates[3 * n_hidden], layer->c_frac_bits);
+        const int32_t d_r = drnn_small_mul(drnn_small_mul_slope(d_nx, r), gates[3 * n_hidden], c_frac_bits);
         const int32_t d_z = drnn_small_mul_slope(drnn_small_mul_q14(dh, *h_prev - n), z);
         const int32_t d_nh = drnn_small_mul_q14(d_nx, r);
         const int32_t own = drnn_small_mul_q14(dh, z);
@@ -137,4 +133,19 @@ void drnn_gru_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_
         drnn_store_dm(&store, dm[3 * n_hidden] + d_nh, &dm[3 * n_hidden], &gates[3 * n_hidden]);
     }
     *result = store;
+}
+#endif
+
+/* The same for small gradients; gates are overwritten by dM. */
+void drnn_gru_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store)
+{
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const uint32_t n_hidden = layer->n_hidden;
+    int16_t *gates = drnn_gates_of(net, l, t);
+    const int16_t *h_prev = drnn_states_of(net, l, t - 1u);
+#ifdef __ARM_FEATURE_DSP
+    drnn_gru_gates_dsp(n_hidden, 17 - layer->c_frac_bits, gates, h_prev, drnn_d_hidden(net, l), drnn_dm_acc(net, l), store);
+#else
+    gates_small(n_hidden, layer->c_frac_bits, gates, h_prev, drnn_d_hidden(net, l), drnn_dm_acc(net, l), store);
+#endif
 }

@@ -34,6 +34,12 @@ static inline uint32_t drnn_steps_held(const drnn_t *net)
     return after < window ? after : window;
 }
 
+/* Whether no later step than t is held. */
+static inline int drnn_is_last_held(const drnn_t *net, uint32_t t)
+{
+    return t + 1u == drnn_first_step(net) + drnn_steps_held(net);
+}
+
 /* Gates of step t, which is held; going back, its dM. */
 static inline int16_t *drnn_gates_of(const drnn_t *net, uint32_t l, uint32_t t)
 {

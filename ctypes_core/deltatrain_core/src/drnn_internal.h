@@ -137,6 +137,15 @@ static inline uint32_t drnn_lowest_bit(uint32_t word)
 /* drnn_forward.c: layer l before the first frame: h = 0, v_hat = 0, M = b, no event. */
 void drnn_begin_layer(drnn_t *net, uint32_t l);
 
+/* h within its range; |h| <= 2^14, and so it is cut where it is +-2^14. */
+static inline int16_t drnn_cut_hidden(int32_t h, uint32_t *saturated)
+{
+    if (DRNN_LIKELY((uint32_t)h << 18 != 0)) {
+        return (int16_t)h;
+    }
+    return (int16_t)drnn_saturate(h, DRNN_V_MAX, saturated);
+}
+
 /* How dM_t is stored, and what came of it. */
 typedef struct {
     int32_t divisor;      /* drnn_small_divisor of the exponent */

@@ -19,7 +19,7 @@ static int32_t tanh_unit(const drnn_layer_t *layer) /* from c to tanh's argument
 
 static int16_t hidden_of(int32_t o, int32_t tanh_c, uint32_t *saturated)
 {
-    return (int16_t)drnn_saturate_narrow(drnn_round_shift_narrow(o * tanh_c, 14), DRNN_V_MAX, saturated);
+    return drnn_cut_hidden(drnn_round_shift_narrow(o * tanh_c, 14), saturated);
 }
 
 /* c = f c_prev + i g and h = o tanh c, of all units; gates [4][n_hidden]. */
@@ -116,23 +116,27 @@ void drnn_lstm_backward(drnn_t *net, uint32_t l, uint32_t t)
 
 /*
  * The same loops for small gradients; o and gates are overwritten by dM. As h reaches the next step through its deltas alone,
- * dh is 0 for units that were not transmitted: the output gate has nothing to do there.
+ * dh is 0 for units that were not transmitted: there dM of the output gate stays, and so does what is stored of it, which
+ * `later` holds, from the step after; at the last step that is held it is NULL.
  */
-static void output_gate_small(uint32_t n_hidden, int32_t unit, int16_t *o, const int16_t *c, int32_t *d_hidden,
-                              int32_t *d_cell, int32_t *dm_o, drnn_dm_store_t *result)
+static void output_gate_small(uint32_t n_hidden, int32_t unit, int16_t *o, const int16_t *later, const int16_t *c,
+                              int32_t *d_hidden, int32_t *d_cell, int32_t *dm_o, drnn_dm_store_t *result)
 {
     drnn_dm_store_t store = *result;
-    for (const int32_t *const end = dm_o + n_hidden; dm_o != end; ++o, ++c, ++d_hidden, ++d_cell, ++dm_o) {
-        const int32_t dh = *d_hidden;
-        int32_t d_o = 0;
-        if (dh != 0) {
-            const int32_t tanh_c = drnn_tanh_narrow_q14(*c * unit);
-            const int32_t open = *o;
-            *d_hidden = 0;
-            *d_cell += drnn_small_mul_rest(drnn_small_mul_q14(dh, open), tanh_c);
-            d_o = drnn_small_mul_slope(drnn_small_mul_q14(dh, tanh_c), open);
+    for (uint32_t k = 0; k < n_hidden; ++k) {
+        const int32_t dh = d_hidden[k];
+        if (dh == 0 && later != NULL) {
+            o[k] = later[k];
+            if (!DRNN_LIKELY(o[k] != 0)) {
+                store.underflows += dm_o[k] != 0;
+            }
+            continue;
         }
-        drnn_store_dm(&store, *dm_o + d_o, dm_o, o);
+        const int32_t tanh_c = drnn_tanh_narrow_q14(c[k] * unit);
+        const int32_t open = o[k];
+        d_hidden[k] = 0;
+        d_cell[k] += drnn_small_mul_rest(drnn_small_mul_q14(dh, open), tanh_c);
+        drnn_store_dm(&store, dm_o[k] + drnn_small_mul_slope(drnn_small_mul_q14(dh, tanh_c), open), &dm_o[k], &o[k]);
     }
     *result = store;
 }
@@ -167,8 +171,9 @@ void drnn_lstm_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store
     int16_t *gates = drnn_gates_of(net, l, t);
     const int16_t *c = drnn_states_of(net, l, t);
     int32_t *dm = drnn_dm_acc(net, l);
-    output_gate_small(n_hidden, tanh_unit(layer), gates + 3 * n_hidden, c, drnn_d_hidden(net, l), drnn_d_cell(net, l),
-                      dm + 3 * n_hidden, store);
+    int16_t *o = gates + 3 * n_hidden;
+    output_gate_small(n_hidden, tanh_unit(layer), o, drnn_is_last_held(net, t) ? NULL : o + drnn_m_count(layer), c,
+                      drnn_d_hidden(net, l), drnn_d_cell(net, l), dm + 3 * n_hidden, store);
     const int16_t *c_prev = c - n_hidden;
 #ifdef __ARM_FEATURE_DSP
     drnn_lstm_gates_dsp(n_hidden, 17 - layer->c_frac_bits, gates, c_prev, drnn_d_cell(net, l), dm, store);

@@ -5,44 +5,10 @@
 #ifndef DRNN_LSTM_DSP_H
 #define DRNN_LSTM_DSP_H
 
-#include <stddef.h>
-
-#include "drnn_internal.h"
-
-_Static_assert(offsetof(drnn_dm_store_t, divisor) == 0 && offsetof(drnn_dm_store_t, dm_bits) == 4 &&
-                   offsetof(drnn_dm_store_t, other_bits) == 8 && offsetof(drnn_dm_store_t, underflows) == 12,
-               "the assembly knows its layout");
+#include "drnn_store_dsp.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
-
-/* dm of the entry at `carried` += r4, carried on and stored, rounded, at `stored`; r4, r5. */
-#define DRNN_LSTM_STORE(carried, stored, label) \
-    "ldr r5, " carried "\n" \
-    "add r4, r4, r5\n" \
-    "str r4, " carried "\n" \
-    "lsl r5, r4, #2\n" \
-    "smmulr r5, r5, r11\n" \
-    "strh r5, " stored "\n" \
-    "eors r4, r5, r5, asr #31\n" \
-    "orr r12, r12, r4\n" \
-    "beq " label "0f\n" \
-    label "1:\n"
-
-/* An entry that is stored as 0 or -1: did it become 0? */
-#define DRNN_LSTM_ZERO(carried, label) \
-    label "0:\n" \
-    "cmp r5, #0\n" \
-    "bne " label "1b\n" \
-    "ldr r4, " carried "\n" \
-    "cmp r4, #0\n" \
-    "beq " label "2f\n" \
-    "ldr r4, [sp, #52]\n" \
-    "ldr r5, [r4, #12]\n" \
-    "add r5, r5, #1\n" \
-    "str r5, [r4, #12]\n" \
-    label "2:\n" \
-    "b " label "1b\n"
 
 /*
  * cell_gates_small of drnn_lstm.c; n_hidden is not 0, c_shift is 17 - c_frac_bits.
@@ -91,7 +57,7 @@ drnn_lstm_gates_dsp(uint32_t n_hidden, int c_shift, int16_t *gates, const int16_
             "lsl r4, r4, r1\n"
             "lsl r5, r5, #15\n"
             "smmulr r4, r4, r5\n"
-            DRNN_LSTM_STORE("[lr, r0, lsl #1]", "[r2, r0]", "1")
+            DRNN_STORE("[lr, r0, lsl #1]", "[r2, r0]", "1")
             /* i: dc g i (1 - i) */
             "lsl r7, r7, #2\n"
             "lsl r4, r10, #16\n"
@@ -100,7 +66,7 @@ drnn_lstm_gates_dsp(uint32_t n_hidden, int c_shift, int16_t *gates, const int16_
             "mul r5, r5, r8\n"
             "lsl r5, r5, #4\n"
             "smmulr r4, r4, r5\n"
-            DRNN_LSTM_STORE("[lr]", "[r2]", "2")
+            DRNN_STORE("[lr]", "[r2]", "2")
             /* g: dc i (1 - g^2) */
             "lsl r4, r8, #16\n"
             "lsl r5, r10, #1\n"
@@ -109,7 +75,7 @@ drnn_lstm_gates_dsp(uint32_t n_hidden, int c_shift, int16_t *gates, const int16_
             "lsl r4, r4, #2\n"
             "rsb r5, r5, #0x40000000\n"
             "smmulr r4, r4, r5\n"
-            DRNN_LSTM_STORE("[lr, r0, lsl #2]", "[r2, r0, lsl #1]", "3") /* r0 is in bytes of int16 */
+            DRNN_STORE("[lr, r0, lsl #2]", "[r2, r0, lsl #1]", "3") /* r0 is in bytes of int16 */
             "ldr r4, [sp, #0]\n"
             "add r2, r2, #2\n"
             "add lr, lr, #4\n"
@@ -121,9 +87,9 @@ drnn_lstm_gates_dsp(uint32_t n_hidden, int c_shift, int16_t *gates, const int16_
             "str r5, [r4, #8]\n"
             "add sp, sp, #8\n"
             "pop {r4-r11, pc}\n"
-            DRNN_LSTM_ZERO("[lr, r0, lsl #1]", "1")
-            DRNN_LSTM_ZERO("[lr]", "2")
-            DRNN_LSTM_ZERO("[lr, r0, lsl #2]", "3"));
+            DRNN_STORED_ZERO("[lr, r0, lsl #1]", "1")
+            DRNN_STORED_ZERO("[lr]", "2")
+            DRNN_STORED_ZERO("[lr, r0, lsl #2]", "3"));
 }
 
 #pragma GCC diagnostic pop

@@ -13,7 +13,7 @@ void drnn_rnn_forward(drnn_t *net, uint32_t l, uint32_t t)
 
     drnn_m_tanhs(net, l, 0, n_hidden, gates);
     for (uint32_t k = 0; k < n_hidden; ++k) {
-        h[k] = (int16_t)drnn_saturate_narrow(gates[k], DRNN_V_MAX, &net->result.saturated_h);
+        h[k] = drnn_cut_hidden(gates[k], &net->result.saturated_h);
     }
 }
 
@@ -22,7 +22,7 @@ void drnn_rnn_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)
     const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
     const int16_t *gates = drnn_gates_of(net, l, t);
     for (uint32_t k = 0; k < n_hidden; ++k) {
-        h[k] = (int16_t)drnn_saturate(gates[k], DRNN_V_MAX, &(uint32_t){0});
+        h[k] = drnn_cut_hidden(gates[k], &(uint32_t){0});
     }
 }
 

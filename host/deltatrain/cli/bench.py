@@ -1,20 +1,52 @@
-"""`bench`: what a training step costs on a target."""
+"""`bench`: what a training step costs on a target, and what others take for it."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import product
 
 import click
 from rich.console import Console
 
-from deltatrain.bench import PHASES, SPARSITIES, Row, bench
+from deltatrain.bench import (
+    BOARD_ENGINES,
+    HOST_ENGINES,
+    PHASES,
+    SPARSITIES,
+    TORCH,
+    BoardRow,
+    Case,
+    HostRow,
+    Row,
+    Shape,
+    bench_board,
+    bench_host,
+)
+from deltatrain.bench.torch_engine import load as load_torch
 from deltatrain.cli.options import DEFAULT_TARGET, json_option
-from deltatrain.cli.terminal import Terminal, table
+from deltatrain.cli.terminal import Terminal, percent, table
+from deltatrain.errors import InputError
 from deltatrain.session import board_of
 
 CELLS = ("lstm", "gru", "rnn")
+HOST = "host"
 
 
 @click.command("bench")
-@click.option("--target", default=DEFAULT_TARGET, show_default=True, help="An emulated board: see `boards`.")
+@click.option(
+    "--target",
+    default=DEFAULT_TARGET,
+    show_default=True,
+    help=f"An emulated board (see `boards`), or {HOST}: this computer.",
+)
+@click.option(
+    "--engine",
+    "engines",
+    type=click.Choice(HOST_ENGINES),
+    multiple=True,
+    help="fixed is deltatrain; float-naive a dense float32 network in C, as one writes it by hand; pytorch, on the "
+    "host alone, PyTorch where it is installed. May be given several times.  [default: all that there are]",
+)
 @click.option(
     "--cell",
     "cells",
@@ -25,8 +57,32 @@ CELLS = ("lstm", "gru", "rnn")
     help="May be given several times.",
 )
 @click.option("--n-in", type=click.IntRange(1, 1024), default=16, show_default=True, help="Inputs.")
-@click.option("--n-hidden", type=click.IntRange(1, 1024), default=64, show_default=True, help="Hidden units.")
-@click.option("--steps", type=click.IntRange(2, 4096), default=50, show_default=True, help="Frames of the sample.")
+@click.option(
+    "--n-hidden",
+    "widths",
+    type=click.IntRange(1, 1024),
+    multiple=True,
+    default=(64,),
+    show_default=True,
+    help="Hidden units of a layer. May be given several times.",
+)
+@click.option(
+    "--layers",
+    type=click.IntRange(1, 3),
+    multiple=True,
+    default=(1,),
+    show_default=True,
+    help="May be given several times.",
+)
+@click.option(
+    "--steps",
+    "lengths",
+    type=click.IntRange(2, 4096),
+    multiple=True,
+    default=(50,),
+    show_default=True,
+    help="Frames of the sample. May be given several times.",
+)
 @click.option(
     "--sparsity",
     "sparsities",
@@ -40,53 +96,120 @@ CELLS = ("lstm", "gru", "rnn")
 def bench_command(
     terminal: Terminal,
     target: str,
+    engines: tuple[str, ...],
     cells: tuple[str, ...],
     n_in: int,
-    n_hidden: int,
-    steps: int,
+    widths: tuple[int, ...],
+    layers: tuple[int, ...],
+    lengths: tuple[int, ...],
     sparsities: tuple[float, ...],
 ) -> None:
-    """Instructions and RAM of one whole training step, by sparsity and by phase.
+    """What one whole training step costs: every combination of what is given, by sparsity and by engine.
 
-    The trainer's own firmware runs on the emulator, which counts instructions and not time: the same figures on every
-    computer, under any load. The network has one layer and ten classes, judged at the last frame; its weights are
-    random, and inputs and θh are chosen so that the given fraction of entries is inactive, with every column active
-    at least once. Each step's outcome is checked against the host's.
+    On a board, the firmware runs on the emulator, which counts instructions and not time: the same figures on every
+    computer, under any load. On the host, engines take turns, and the figure is processor time of one thread. The
+    network has ten classes, judged at the last frame; its weights are random, and inputs and θh are chosen so that
+    the given fraction of entries is inactive, with every column active at least once. All engines get the same inputs
+    and weights. Each outcome is checked: deltatrain's word by word, others' loss against the float64 reference.
 
     \b
-    instructions  of the whole step: encoding, forward, loss, backward, update, server included
+    instructions  of the whole step: encoding, forward, loss, backward, update
+    microseconds  the same on the host: median over rounds
     macs          multiply-accumulates of the three products, as executed
+    speedup       of the row of `fixed`: how many times as much each other engine took
     phases        instructions by phase, from a second firmware with hooks; what those add is told as `hooks`
     ram_bytes     the firmware's whole RAM at worst-case events; `ram` is the same by purpose
     """
-    board = board_of(target)
+    combinations = product(cells, layers, widths, lengths)
+    shapes = [Shape(cell, n_in, width, steps, n_layers) for cell, n_layers, width, steps in combinations]
+    measure, target = _on_host(terminal, engines) if target == HOST else _on_board(terminal, target, engines)
+    with terminal.bar("inputs") as update:
+        cases = []
+        for number, shape in enumerate(dict.fromkeys(shapes)):
+            update(number, len(shapes), {})
+            cases.append([shape.case(sparsity) for sparsity in dict.fromkeys(sparsities)])
+        update(len(shapes), len(shapes), {})
     rows: list[Row] = []
-    with terminal.bar("cells") as update:
-        update(0, len(cells), {})
-        for number, cell in enumerate(cells):
-            rows += bench(board, cell, n_in, n_hidden, steps, sparsities, terminal.say)
-            update(number + 1, len(cells), {})
+    interrupted = False
+    with terminal.bar("networks") as update:
+        try:
+            for number, of_shape in enumerate(cases):
+                update(number, len(cases), {})
+                rows += measure(of_shape)
+            update(len(cases), len(cases), {})
+        except KeyboardInterrupt:
+            interrupted = True
+    if rows:
+        terminal.result(
+            {"target": target, "rows": [row.to_dict() for row in rows]}, lambda console: _show(console, rows)
+        )
+    if interrupted:
+        raise KeyboardInterrupt
 
-    def show(console: Console) -> None:
-        head = ("cell", "sparsity", "columns", "instructions", "MACs", "per MAC", "RAM", "hooks add")
-        console.print(table(head, [_total(row) for row in rows]))
-        console.print(table(("cell", "sparsity", *PHASES[1:]), [_phases(row) for row in rows]))
 
-    terminal.result({"target": board.target, "rows": [row.to_dict() for row in rows]}, show)
+Measure = Callable[[Sequence[Case]], Sequence[Row]]
 
 
-def _total(row: Row) -> tuple[str, ...]:
+def _on_board(terminal: Terminal, target: str, asked: tuple[str, ...]) -> tuple[Measure, str]:
+    board = board_of(target)
+    if TORCH in asked:
+        raise InputError(f"{TORCH} does not run on {board.target}; give --target {HOST}")
+    engines = tuple(dict.fromkeys(asked)) or BOARD_ENGINES
+    return lambda cases: bench_board(board, cases, engines, terminal.say, need_all=bool(asked)), board.target
+
+
+def _on_host(terminal: Terminal, asked: tuple[str, ...]) -> tuple[Measure, str]:
+    engines = tuple(dict.fromkeys(asked)) or HOST_ENGINES
+    if TORCH in engines and load_torch() is None:
+        if asked:
+            raise InputError("PyTorch is not installed here; pip install torch, or leave out --engine pytorch")
+        terminal.say("without pytorch, which is not installed here")
+        engines = tuple(engine for engine in engines if engine != TORCH)
+    return lambda cases: bench_host(cases, engines), HOST
+
+
+# What rows may differ in, by their fields; columns of a table only where they do.
+_VARIED = {"layers": "layers", "n_hidden": "hidden", "steps": "frames"}
+
+
+def _show(console: Console, rows: Sequence[Row]) -> None:
+    varied = {name: words for name, words in _VARIED.items() if len({getattr(row, name) for row in rows}) > 1}
+    head = ("cell", *varied.values(), "sparsity")
+
+    def shape(row: Row) -> tuple[str, ...]:
+        return (row.cell, *(str(getattr(row, name)) for name in varied), percent(row.sparsity))
+
+    speedups = {shape(row): row.speedup for row in rows if row.speedup}
+
+    def of_fixed(row: Row) -> str:
+        ratio = speedups.get(shape(row), {}).get(row.engine)
+        return "" if ratio is None else f"{ratio:.2f}×"
+
+    first = rows[0]
+    same = [f"{getattr(first, name)} {words}" for name, words in _VARIED.items() if name not in varied]
+    title = ", ".join([f"{first.n_in} inputs", *same])
+    of_boards = [row for row in rows if isinstance(row, BoardRow)]
+    of_host = [row for row in rows if isinstance(row, HostRow)]
+    if of_boards:
+        columns = (*head, "engine", "instructions", "MACs", "per MAC", "RAM", "of fixed")
+        console.print(table(columns, [(*shape(row), *_total(row), of_fixed(row)) for row in of_boards], title))
+        split = [(*shape(row), *(f"{count:,}" for count in row.phases.values())) for row in of_boards if row.phases]
+        if split:
+            console.print(table((*head, *PHASES[1:]), split, "instructions by phase"))
+    if of_host:
+        columns = (*head, "engine", "µs", "MACs", "of fixed")
+        console.print(table(columns, [(*shape(row), *_time(row), of_fixed(row)) for row in of_host], title))
+
+
+def _total(row: BoardRow) -> tuple[str, ...]:
     return (
-        row.cell,
-        f"{100 * row.sparsity:.1f} %",
-        f"{row.columns} of {row.n_columns}",
+        row.engine,
         f"{row.instructions:,}",
         f"{row.macs:,}",
         f"{row.instructions_per_mac:.2f}",
         f"{row.ram_bytes:,}",
-        f"{row.hooks:,}",
     )
 
 
-def _phases(row: Row) -> tuple[str, ...]:
-    return (row.cell, f"{100 * row.sparsity:.1f} %", *(f"{count:,}" for count in row.phases.values()))
+def _time(row: HostRow) -> tuple[str, ...]:
+    return (row.engine, f"{row.microseconds:,.1f}", f"{row.macs:,}")
