@@ -16,7 +16,7 @@ static void add_column(int64_t *m, const int16_t *column, uint32_t rows, int64_t
     }
 }
 
-void drnn_m_compute(drnn_t *net, uint32_t l)
+DRNN_RARE void drnn_m_compute(drnn_t *net, uint32_t l)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t rows = drnn_rows(layer);
@@ -60,7 +60,7 @@ static uint32_t n_pieces(int32_t factor)
 }
 
 /* Cut the factors of entries[n] to 16 bits, in place, from the last on; `end` is where the pieces will end. */
-static void cut(drnn_entry_t *entries, uint32_t n, drnn_entry_t *end)
+DRNN_RARE static void cut(drnn_entry_t *entries, uint32_t n, drnn_entry_t *end)
 {
     while (n-- > 0) {
         const uint32_t place = entries[n].place;
@@ -111,7 +111,7 @@ static int add_narrow(drnn_t *net, uint32_t l, uint32_t n_x, uint32_t n_h, uint3
            drnn_add_columns(m, weight, rows, drnn_m_count(layer), entries + n_x, n_h);
 }
 
-static void add_wide(drnn_t *net, uint32_t l, uint32_t n_x, uint32_t n_h)
+DRNN_RARE static void add_wide(drnn_t *net, uint32_t l, uint32_t n_x, uint32_t n_h)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const drnn_entry_t *entries = drnn_entries(net);

@@ -15,7 +15,7 @@ static int in_range(int value, int low, int high)
 /* The ranges within which NUMERICS.md, "Bounds", proves that no accumulator overflows. */
 static int layer_is_supported(const drnn_layer_t *layer)
 {
-    return layer->cell <= DRNN_LSTM && in_range(layer->n_in, 1, DRNN_MAX_WIDTH) &&
+    return layer->cell <= DRNN_LSTM && (DRNN_CELLS >> layer->cell & 1u) != 0 && in_range(layer->n_in, 1, DRNN_MAX_WIDTH) &&
            in_range(layer->n_hidden, 1, DRNN_MAX_WIDTH) && in_range(layer->x_frac_bits, 6, 14) &&
            in_range(layer->wx_frac_bits, 8, 16) && in_range(layer->wh_frac_bits, 10, 16) &&
            in_range(layer->c_frac_bits, 6, 14) && layer->theta_x >= 0 && layer->theta_h >= 0;

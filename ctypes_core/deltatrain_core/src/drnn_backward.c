@@ -19,7 +19,7 @@ static void start_layer(drnn_t *net, uint32_t l)
     clear(drnn_dm_acc(net, l), drnn_m_count(layer));
     clear(drnn_d_hidden(net, l), layer->n_hidden);
     clear(drnn_d_h_hat(net, l), layer->n_hidden);
-    if (layer->cell == DRNN_LSTM) {
+    if (drnn_cell_of(layer) == DRNN_LSTM) {
         clear(drnn_d_cell(net, l), layer->n_hidden);
     }
     if (l > 0) {
@@ -86,7 +86,7 @@ static uint32_t bits_of(const int32_t *values, uint32_t count)
 static uint32_t cell_backward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
-    switch (drnn_layer(net, l)->cell) {
+    switch (drnn_cell_of(drnn_layer(net, l))) {
     case DRNN_LSTM:
         drnn_lstm_backward(net, l, t);
         return bits_of(drnn_d_hidden(net, l), n_hidden) | bits_of(drnn_d_cell(net, l), n_hidden);
@@ -101,7 +101,7 @@ static uint32_t cell_backward(drnn_t *net, uint32_t l, uint32_t t)
 
 static void cell_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store)
 {
-    switch (drnn_layer(net, l)->cell) {
+    switch (drnn_cell_of(drnn_layer(net, l))) {
     case DRNN_LSTM:
         drnn_lstm_backward_small(net, l, t, store);
         break;

@@ -94,7 +94,7 @@ static uint32_t encode(events_t *shared, const int16_t *v, int16_t *v_hat, uint3
 
 static void cell_forward(drnn_t *net, uint32_t l, uint32_t t)
 {
-    switch (drnn_layer(net, l)->cell) {
+    switch (drnn_cell_of(drnn_layer(net, l))) {
     case DRNN_LSTM:
         drnn_lstm_forward(net, l, t);
         break;

@@ -60,7 +60,7 @@ static const int16_t *hidden_of(const drnn_t *net, uint32_t t)
         return drnn_top_hidden(net);
     }
     int16_t *h = drnn_v_hat(net, l) + layer->n_in;
-    switch (layer->cell) {
+    switch (drnn_cell_of(layer)) {
     case DRNN_LSTM:
         drnn_lstm_hidden(net, l, t, h);
         break;
