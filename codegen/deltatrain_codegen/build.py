@@ -157,17 +157,19 @@ def link_flags(board: Board) -> list[str]:
     ]
 
 
-def cells_flag(model: QuantModel) -> str:
-    """What builds in a model's cells alone."""
-    cells = sorted({layer.cell for layer in model.layers})
-    return "-DDRNN_CELLS=({})".format("|".join(f"1u<<DRNN_{cell.upper()}" for cell in cells))
+def choice_flags(model: QuantModel) -> list[str]:
+    """What builds in a model's cells and its readout alone."""
+    chosen = {"CELLS": sorted({layer.cell for layer in model.layers}), "READOUTS": [model.readout]}
+    return [
+        f"-DDRNN_{kind}=({'|'.join(f'1u<<DRNN_{name.upper()}' for name in names)})" for kind, names in chosen.items()
+    ]
 
 
 def _build(
     compiler: str, board: Board, model: QuantModel, out_dir: Path, elf: Path, tell: Progress, phases: bool
 ) -> None:
     sources = [*firmware_sources(board), out_dir / SOURCE]
-    flags = [*compile_flags(board, out_dir), cells_flag(model)]
+    flags = [*compile_flags(board, out_dir), *choice_flags(model)]
     if phases:
         sources.append(deltatrain_firmware.phases().with_suffix(".c"))
         flags += ["-include", str(deltatrain_firmware.phases())]

@@ -121,7 +121,7 @@ static void learn(drnn_t *net)
 
 int drnn_learn(drnn_t *net, drnn_result_t *result)
 {
-    if (net->model->readout == DRNN_LAST) {
+    if (drnn_readout_of(net->model) == DRNN_LAST) {
         return DRNN_ERR_READOUT;
     }
     const int ready = sample_is_ready(net);
@@ -139,7 +139,7 @@ int drnn_learn(drnn_t *net, drnn_result_t *result)
 
 int drnn_train(drnn_t *net, uint16_t label, drnn_result_t *result)
 {
-    if (net->model->readout != DRNN_LAST) {
+    if (drnn_readout_of(net->model) != DRNN_LAST) {
         return DRNN_ERR_READOUT;
     }
     const int ready = sample_is_ready(net);

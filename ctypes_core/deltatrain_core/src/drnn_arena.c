@@ -83,7 +83,7 @@ static void place_layer(drnn_plan_t *plan, const drnn_model_t *model, uint32_t l
 int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
 {
     if (model->abi_version != DRNN_ABI_VERSION || !in_range(model->n_layers, 1, DRNN_MAX_LAYERS) ||
-        model->readout > DRNN_REGRESSION ||
+        model->readout > DRNN_REGRESSION || (DRNN_READOUTS >> model->readout & 1u) == 0 ||
         !in_range(model->n_outputs, model->readout == DRNN_REGRESSION ? 1 : 2, DRNN_MAX_OUTPUTS) ||
         !in_range(model->max_steps, 1, DRNN_MAX_STEPS) ||
         !in_range(model->readout_frac_bits, 10, 15) || !layers_are_supported(model)) {
@@ -91,7 +91,7 @@ int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
     }
     const uint32_t n_outputs = model->n_outputs;
     const uint32_t n_hidden = model->layers[model->n_layers - 1].n_hidden;
-    const int at_last = model->readout == DRNN_LAST;
+    const int at_last = drnn_readout_of(model) == DRNN_LAST;
     uint32_t longest = 0; /* list of the forward product: an input may take two entries */
 
     memset(plan, 0, sizeof *plan);
@@ -107,7 +107,7 @@ int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
     plan->d_readout = place(plan, at_last ? 0 : n_outputs * (n_hidden + 1u), sizeof(int64_t));
     plan->entries = place(plan, larger(longest, model->max_steps), sizeof(drnn_entry_t));
     plan->replay_frame = place(plan, model->replay == NULL ? 0 : model->layers[0].n_in, sizeof(int16_t));
-    plan->replay_target = place(plan, model->replay == NULL || model->readout != DRNN_REGRESSION ? 0 : n_outputs,
+    plan->replay_target = place(plan, model->replay == NULL || drnn_readout_of(model) != DRNN_REGRESSION ? 0 : n_outputs,
                                 sizeof(int32_t));
     return DRNN_OK;
 }

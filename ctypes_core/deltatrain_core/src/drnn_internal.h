@@ -37,6 +37,20 @@ static inline const drnn_layer_t *drnn_top_layer(const drnn_t *net)
 #define DRNN_CELLS ((1u << DRNN_RNN) | (1u << DRNN_GRU) | (1u << DRNN_LSTM))
 #endif
 
+/* The same of enum drnn_readout. */
+#ifndef DRNN_READOUTS
+#define DRNN_READOUTS ((1u << DRNN_LAST) | (1u << DRNN_FRAMES) | (1u << DRNN_REGRESSION))
+#endif
+
+/* A model's readout; where one alone is built in, a constant. */
+static inline uint32_t drnn_readout_of(const drnn_model_t *model)
+{
+    return DRNN_READOUTS == 1u << DRNN_LAST         ? (uint32_t)DRNN_LAST
+           : DRNN_READOUTS == 1u << DRNN_FRAMES     ? (uint32_t)DRNN_FRAMES
+           : DRNN_READOUTS == 1u << DRNN_REGRESSION ? (uint32_t)DRNN_REGRESSION
+                                                    : model->readout;
+}
+
 /* A layer's cell; where one alone is built in, a constant. */
 static inline uint32_t drnn_cell_of(const drnn_layer_t *layer)
 {
@@ -221,7 +235,7 @@ int32_t drnn_mean_loss(const drnn_t *net);
 /* How many errors the loss is the mean of: frames with a target, of a regression times the outputs. At most 2^20. */
 static inline uint32_t drnn_n_errors(const drnn_t *net)
 {
-    return net->result.n_targets * (net->model->readout == DRNN_REGRESSION ? net->model->n_outputs : 1u);
+    return net->result.n_targets * (drnn_readout_of(net->model) == DRNN_REGRESSION ? net->model->n_outputs : 1u);
 }
 
 /*
