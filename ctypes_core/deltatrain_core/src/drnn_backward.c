@@ -192,7 +192,8 @@ static void through_hidden_deltas(drnn_t *net, uint32_t l, uint32_t t, int32_t b
     int32_t *d_h_hat = drnn_d_h_hat(net, l);
     uint32_t *saturated = &net->result.saturated_grad;
 
-    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_entries(net), n_active);
+    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_entries(net), n_active,
+                     drnn_is_even(layer));
     net->result.macs_backward += rows * n_active;
 
     for (uint32_t a = 0; a < n_active; ++a) {
@@ -221,7 +222,8 @@ static void through_input_deltas(drnn_t *net, uint32_t l, uint32_t t)
     int32_t *d_x_hat = drnn_d_x_hat(net, l);
     uint32_t *saturated = &net->result.saturated_grad;
 
-    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_entries(net), n_active);
+    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_entries(net), n_active,
+                     drnn_is_even(layer));
     net->result.macs_backward += rows * n_active;
 
     for (uint32_t a = 0; a < n_active; ++a) {

@@ -72,6 +72,12 @@ static inline uint32_t drnn_n_accumulators(const drnn_layer_t *layer)
     return drnn_cell_of(layer) == DRNN_RNN ? 1u : 4u;
 }
 
+/* Whether every gate's first entry lies on an even place, in a column and in M: the kernels may then read words. */
+static inline int drnn_is_even(const drnn_layer_t *layer)
+{
+    return layer->n_hidden % 2u == 0;
+}
+
 /* Weights of a column: entries of M that one v_j feeds. */
 static inline uint32_t drnn_rows(const drnn_layer_t *layer)
 {

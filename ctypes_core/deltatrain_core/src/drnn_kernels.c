@@ -101,19 +101,21 @@ PORTABLE int64_t dot(const int16_t *w, const int16_t *dm, uint32_t rows)
 }
 
 int drnn_add_columns(int32_t *sums, const int16_t *base, uint32_t first, uint32_t end, const drnn_entry_t *entries,
-                     uint32_t n)
+                     uint32_t n, int is_even)
 {
     if (n == 0) {
         return 1;
     }
 #ifdef __ARM_FEATURE_DSP
-    if (drnn_is_aligned_dsp(entries, n, first)) {
-        const uint32_t n_blocks = (end - first) / DRNN_DSP_ROWS;
-        if (n_blocks > 0 && drnn_blocks_dsp(&sums[first], 2 * first, entries, n, n_blocks, &sums[first], 4 * DRNN_DSP_ROWS)) {
+    const uint32_t n_blocks = is_even ? (end - first) / DRNN_DSP_ROWS : 0;
+    if (n_blocks > 0) {
+        if (drnn_add_blocks_dsp(&sums[first], 2 * first, entries, n, n_blocks)) {
             return 0;
         }
         first += n_blocks * DRNN_DSP_ROWS;
     }
+#else
+    (void)is_even;
 #endif
     while (first < end && n > 0) {
         const uint32_t n_run = run_length(entries, n);
@@ -126,18 +128,18 @@ int drnn_add_columns(int32_t *sums, const int16_t *base, uint32_t first, uint32_
     return 1;
 }
 
-void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const drnn_entry_t *entries, uint32_t n)
+void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const drnn_entry_t *entries, uint32_t n,
+                      int is_even)
 {
     uint32_t row = 0;
 #ifdef __ARM_FEATURE_DSP
-    if (n > 0 && drnn_is_aligned_dsp(entries, n, 0)) {
-        static const int32_t zeros[DRNN_DSP_ROWS];
-        const uint32_t n_blocks = rows / DRNN_DSP_ROWS;
-        if (n_blocks > 0) {
-            drnn_blocks_dsp(sums, 0, entries, n, n_blocks, zeros, 0);
-        }
+    const uint32_t n_blocks = is_even && n > 0 ? rows / DRNN_DSP_ROWS : 0;
+    if (n_blocks > 0) {
+        drnn_sum_blocks_dsp(sums, 0, entries, n, n_blocks);
         row = n_blocks * DRNN_DSP_ROWS;
     }
+#else
+    (void)is_even;
 #endif
     if (row < rows) {
         sum_rows(sums, base, row, rows, entries, n);
@@ -145,17 +147,18 @@ void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const d
 }
 
 void drnn_dot_columns(int64_t *products, const int16_t *base, uint32_t rows, const int16_t *dm,
-                      const drnn_entry_t *entries, uint32_t n)
+                      const drnn_entry_t *entries, uint32_t n, int is_even)
 {
 #ifdef __ARM_FEATURE_DSP
-    const uint32_t n_fast = rows / DRNN_DSP_ROWS * DRNN_DSP_ROWS;
-    if (n_fast > 0 && (uintptr_t)dm % 4 == 0 && drnn_is_aligned_dsp(entries, n, 0) &&
-        drnn_dots_dsp(products, dm, n_fast, entries, n)) {
+    const uint32_t n_fast = is_even ? rows / DRNN_DSP_ROWS * DRNN_DSP_ROWS : 0;
+    if (n_fast > 0 && drnn_dots_dsp(products, dm, n_fast, entries, n)) {
         for (uint32_t a = 0; n_fast < rows && a < n; ++a) {
             products[a] += dot(drnn_rows_at(base, entries[a].place) + n_fast, dm + n_fast, rows - n_fast);
         }
         return;
     }
+#else
+    (void)is_even;
 #endif
     for (uint32_t a = 0; a < n; ++a) {
         products[a] = dot(drnn_rows_at(base, entries[a].place), dm, rows);

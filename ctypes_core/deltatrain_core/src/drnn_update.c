@@ -280,7 +280,8 @@ static void update_column(drnn_t *net, uint32_t l, drnn_scale_t step, uint32_t c
     }
     int32_t *sums = (int32_t *)(void *)drnn_m_acc(net, l); /* M itself is not needed any more */
     DRNN_PHASE(GRADIENT);
-    drnn_sum_columns(sums, drnn_gates(net, l), rows, drnn_entries(net), n_events);
+    drnn_sum_columns(sums, drnn_gates(net, l), rows, drnn_entries(net), n_events,
+                     drnn_is_even(layer));
     DRNN_PHASE(UPDATE);
     const stepper_t s = stepper(net, step, exponent + shift, frac_bits, DRNN_T_PER_LAYER * l + DRNN_T_WEIGHT);
     step_narrow(&s, drnn_weight(net, l), column * rows, sums, rows);
