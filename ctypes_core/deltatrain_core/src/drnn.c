@@ -125,7 +125,7 @@ int drnn_learn(drnn_t *net, drnn_result_t *result)
     if (net->model->memory == DRNN_INFERENCE) {
         return DRNN_ERR_INFERENCE;
     }
-    if (net->model->readout == DRNN_LAST) {
+    if (drnn_readout_of(net->model) == DRNN_LAST) {
         return DRNN_ERR_READOUT;
     }
     const int ready = sample_is_ready(net);
@@ -146,7 +146,7 @@ int drnn_train(drnn_t *net, uint16_t label, drnn_result_t *result)
     if (net->model->memory == DRNN_INFERENCE) {
         return DRNN_ERR_INFERENCE;
     }
-    if (net->model->readout != DRNN_LAST) {
+    if (drnn_readout_of(net->model) != DRNN_LAST) {
         return DRNN_ERR_READOUT;
     }
     const int ready = sample_is_ready(net);

@@ -15,7 +15,7 @@ static int in_range(int value, int low, int high)
 /* The ranges within which NUMERICS.md, "Bounds", proves that no accumulator overflows. */
 static int layer_is_supported(const drnn_layer_t *layer)
 {
-    return layer->cell <= DRNN_LSTM && in_range(layer->n_in, 1, DRNN_MAX_WIDTH) &&
+    return layer->cell <= DRNN_LSTM && (DRNN_CELLS >> layer->cell & 1u) != 0 && in_range(layer->n_in, 1, DRNN_MAX_WIDTH) &&
            in_range(layer->n_hidden, 1, DRNN_MAX_WIDTH) && in_range(layer->x_frac_bits, 6, 14) &&
            in_range(layer->wx_frac_bits, 8, 16) && in_range(layer->wh_frac_bits, 10, 16) &&
            in_range(layer->c_frac_bits, 6, 14) && layer->theta_x >= 0 && layer->theta_h >= 0;
@@ -97,7 +97,7 @@ static void place_layer(drnn_plan_t *plan, const drnn_model_t *model, uint32_t l
     const uint32_t width = drnn_width(layer);
     const uint32_t n_hidden = layer->n_hidden;
     const uint32_t m_count = drnn_m_count(layer);
-    const uint32_t n_states = layer->cell == DRNN_RNN ? 0 : n_hidden;
+    const uint32_t n_states = drnn_cell_of(layer) == DRNN_RNN ? 0 : n_hidden;
     const uint32_t steps = drnn_window(model);
     const int by_segments = model->memory == DRNN_CHECKPOINTS;
     const uint32_t n_segments = (model->max_steps + steps - 1u) / steps;
@@ -122,7 +122,7 @@ static void place_layer(drnn_plan_t *plan, const drnn_model_t *model, uint32_t l
 int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
 {
     if (model->abi_version != DRNN_ABI_VERSION || !in_range(model->n_layers, 1, DRNN_MAX_LAYERS) ||
-        model->readout > DRNN_REGRESSION ||
+        model->readout > DRNN_REGRESSION || (DRNN_READOUTS >> model->readout & 1u) == 0 ||
         !in_range(model->n_outputs, model->readout == DRNN_REGRESSION ? 1 : 2, DRNN_MAX_OUTPUTS) ||
         !in_range(model->max_steps, 1, DRNN_MAX_STEPS) ||
         !in_range(model->readout_frac_bits, 10, 15) || !memory_is_supported(model) || !layers_are_supported(model)) {
@@ -130,7 +130,7 @@ int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
     }
     const uint32_t n_outputs = model->n_outputs;
     const uint32_t n_hidden = model->layers[model->n_layers - 1].n_hidden;
-    const int at_last = model->readout == DRNN_LAST;
+    const int at_last = drnn_readout_of(model) == DRNN_LAST;
     const int trains = model->memory != DRNN_INFERENCE;
     uint32_t longest = trains ? drnn_window(model) : 0; /* list: of the forward product an input may take two entries */
 
@@ -150,7 +150,7 @@ int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
     plan->entries = place(plan, longest, sizeof(drnn_entry_t));
     plan->replay_frame = place(plan, trains && model->replay != NULL ? model->layers[0].n_in : 0, sizeof(int16_t));
     plan->replay_target =
-        place(plan, trains && model->replay != NULL && model->readout == DRNN_REGRESSION ? n_outputs : 0, sizeof(int32_t));
+        place(plan, trains && model->replay != NULL && drnn_readout_of(model) == DRNN_REGRESSION ? n_outputs : 0, sizeof(int32_t));
     return DRNN_OK;
 }
 

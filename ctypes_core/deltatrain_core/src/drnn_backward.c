@@ -19,7 +19,7 @@ static void start_layer(drnn_t *net, uint32_t l)
     clear(drnn_dm_acc(net, l), drnn_m_count(layer));
     clear(drnn_d_hidden(net, l), layer->n_hidden);
     clear(drnn_d_h_hat(net, l), layer->n_hidden);
-    if (layer->cell == DRNN_LSTM) {
+    if (drnn_cell_of(layer) == DRNN_LSTM) {
         clear(drnn_d_cell(net, l), layer->n_hidden);
     }
     if (l > 0) {
@@ -99,7 +99,7 @@ static uint32_t bits_of(const int32_t *values, uint32_t count)
 static uint32_t cell_backward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
-    switch (drnn_layer(net, l)->cell) {
+    switch (drnn_cell_of(drnn_layer(net, l))) {
     case DRNN_LSTM:
         drnn_lstm_backward(net, l, t);
         return bits_of(drnn_d_hidden(net, l), n_hidden) | bits_of(drnn_d_cell(net, l), n_hidden);
@@ -114,7 +114,7 @@ static uint32_t cell_backward(drnn_t *net, uint32_t l, uint32_t t)
 
 static void cell_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store)
 {
-    switch (drnn_layer(net, l)->cell) {
+    switch (drnn_cell_of(drnn_layer(net, l))) {
     case DRNN_LSTM:
         drnn_lstm_backward_small(net, l, t, store);
         break;
@@ -204,7 +204,8 @@ static void through_hidden_deltas(drnn_t *net, uint32_t l, uint32_t t, int32_t b
     int32_t *d_h_hat = drnn_d_h_hat(net, l);
     uint32_t *saturated = &net->result.saturated_grad;
 
-    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_entries(net), n_active);
+    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_entries(net), n_active,
+                     drnn_is_even(layer));
     net->result.macs_backward += rows * n_active;
 
     for (uint32_t a = 0; a < n_active; ++a) {
@@ -233,7 +234,8 @@ static void through_input_deltas(drnn_t *net, uint32_t l, uint32_t t)
     int32_t *d_x_hat = drnn_d_x_hat(net, l);
     uint32_t *saturated = &net->result.saturated_grad;
 
-    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_entries(net), n_active);
+    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_entries(net), n_active,
+                     drnn_is_even(layer));
     net->result.macs_backward += rows * n_active;
 
     for (uint32_t a = 0; a < n_active; ++a) {

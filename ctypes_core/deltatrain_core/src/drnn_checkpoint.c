@@ -45,7 +45,7 @@ static void restore_states(drnn_t *net, uint32_t l, const int16_t *states)
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t bytes = layer->n_hidden * (uint32_t)sizeof(int16_t);
     memcpy(drnn_hidden(net, l), states, bytes);
-    if (layer->cell != DRNN_RNN) {
+    if (drnn_cell_of(layer) != DRNN_RNN) {
         memcpy(drnn_states(net, l), drnn_has_cell(layer) ? states + layer->n_hidden : states, bytes);
     }
 }
@@ -59,7 +59,7 @@ void drnn_next_segment(drnn_t *net)
             memcpy(kept, drnn_v_hat(net, l), drnn_width(layer) * sizeof(int16_t));
             save_states(net, l, net->n_steps - 1u, kept + drnn_width(layer));
             restore_states(net, l, kept + drnn_width(layer));
-        } else if (layer->cell != DRNN_RNN) {
+        } else if (drnn_cell_of(layer) != DRNN_RNN) {
             memcpy(drnn_states(net, l), drnn_states_of(net, l, net->n_steps - 1u), layer->n_hidden * sizeof(int16_t));
         }
         net->n_events[l] = 0;
@@ -203,7 +203,7 @@ static void add_to_gradient(drnn_t *net, uint32_t l)
         }
         DRNN_PHASE(GRADIENT);
         drnn_round_events(entries, n, drnn_delta_shift(drnn_delta_sum(net, l)[column]));
-        drnn_sum_columns(sums, drnn_gates(net, l), rows, entries, n);
+        drnn_sum_columns(sums, drnn_gates(net, l), rows, entries, n, drnn_is_even(layer));
         for (uint32_t row = 0; row < rows; ++row) {
             gradient[row] += sums[row]; /* over the sample at most DRNN_FACTOR_SUM * 2^15 < 2^31 */
         }

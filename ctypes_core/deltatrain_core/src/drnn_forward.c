@@ -18,7 +18,7 @@ void drnn_begin_layer(drnn_t *net, uint32_t l)
     const drnn_layer_t *layer = drnn_layer(net, l);
     memset(drnn_v_hat(net, l), 0, drnn_width(layer) * sizeof(int16_t));
     memset(drnn_hidden(net, l), 0, layer->n_hidden * sizeof(int16_t));
-    if (layer->cell != DRNN_RNN) {
+    if (drnn_cell_of(layer) != DRNN_RNN) {
         memset(drnn_states(net, l), 0, layer->n_hidden * sizeof(int16_t)); /* before the first step */
     }
     drnn_m_compute(net, l);
@@ -100,7 +100,7 @@ static uint32_t encode(events_t *shared, const int16_t *v, int16_t *v_hat, uint3
 
 static void cell_forward(drnn_t *net, uint32_t l, uint32_t t)
 {
-    switch (drnn_layer(net, l)->cell) {
+    switch (drnn_cell_of(drnn_layer(net, l))) {
     case DRNN_LSTM:
         drnn_lstm_forward(net, l, t);
         break;

@@ -34,7 +34,7 @@ static void candidates_narrow(const drnn_layer_t *layer, const int32_t *m_nx, in
     }
 }
 
-static void candidates_wide(const drnn_layer_t *layer, const int64_t *m_nx, int16_t *gates, uint32_t *saturated)
+DRNN_RARE static void candidates_wide(const drnn_layer_t *layer, const int64_t *m_nx, int16_t *gates, uint32_t *saturated)
 {
     const uint32_t n_hidden = layer->n_hidden;
     const int m_frac_bits = drnn_m_frac_bits(layer);
@@ -76,7 +76,7 @@ void drnn_gru_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)
     memcpy(h, drnn_states_of(net, l, t), n_hidden * sizeof(int16_t));
 }
 
-void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t)
+DRNN_RARE void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;

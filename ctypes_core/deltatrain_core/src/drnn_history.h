@@ -78,7 +78,7 @@ static inline uint32_t drnn_max_events(const drnn_model_t *model, const drnn_lay
 /* Whether layer l has a state of its own beside h: c. */
 static inline int drnn_has_cell(const drnn_layer_t *layer)
 {
-    return layer->cell == DRNN_LSTM;
+    return drnn_cell_of(layer) == DRNN_LSTM;
 }
 
 /* drnn_checkpoint.c: keep what step `n_steps` begins with as the next segment's checkpoint, and make it the one held. */

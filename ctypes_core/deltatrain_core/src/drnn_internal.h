@@ -32,16 +32,50 @@ static inline const drnn_layer_t *drnn_top_layer(const drnn_t *net)
     return drnn_layer(net, net->model->n_layers - 1u);
 }
 
+/* Bit c is set where cells c of enum drnn_cell are built in. A firmware takes those of its model alone. */
+#ifndef DRNN_CELLS
+#define DRNN_CELLS ((1u << DRNN_RNN) | (1u << DRNN_GRU) | (1u << DRNN_LSTM))
+#endif
+
+/* The same of enum drnn_readout. */
+#ifndef DRNN_READOUTS
+#define DRNN_READOUTS ((1u << DRNN_LAST) | (1u << DRNN_FRAMES) | (1u << DRNN_REGRESSION))
+#endif
+
+/* A model's readout; where one alone is built in, a constant. */
+static inline uint32_t drnn_readout_of(const drnn_model_t *model)
+{
+    return DRNN_READOUTS == 1u << DRNN_LAST         ? (uint32_t)DRNN_LAST
+           : DRNN_READOUTS == 1u << DRNN_FRAMES     ? (uint32_t)DRNN_FRAMES
+           : DRNN_READOUTS == 1u << DRNN_REGRESSION ? (uint32_t)DRNN_REGRESSION
+                                                    : model->readout;
+}
+
+/* A layer's cell; where one alone is built in, a constant. */
+static inline uint32_t drnn_cell_of(const drnn_layer_t *layer)
+{
+    return DRNN_CELLS == 1u << DRNN_LSTM  ? (uint32_t)DRNN_LSTM
+           : DRNN_CELLS == 1u << DRNN_GRU ? (uint32_t)DRNN_GRU
+           : DRNN_CELLS == 1u << DRNN_RNN ? (uint32_t)DRNN_RNN
+                                          : layer->cell;
+}
+
 /* Gates of a cell, G: each takes n_hidden weights of every column. */
 static inline uint32_t drnn_n_gates(const drnn_layer_t *layer)
 {
-    return layer->cell == DRNN_LSTM ? 4u : layer->cell == DRNN_GRU ? 3u : 1u;
+    return drnn_cell_of(layer) == DRNN_LSTM ? 4u : drnn_cell_of(layer) == DRNN_GRU ? 3u : 1u;
 }
 
 /* Accumulators of a cell, A: the GRU keeps what x and what h bring to its gate n apart. */
 static inline uint32_t drnn_n_accumulators(const drnn_layer_t *layer)
 {
-    return layer->cell == DRNN_RNN ? 1u : 4u;
+    return drnn_cell_of(layer) == DRNN_RNN ? 1u : 4u;
+}
+
+/* Whether every gate's first entry lies on an even place, in a column and in M: the kernels may then read words. */
+static inline int drnn_is_even(const drnn_layer_t *layer)
+{
+    return layer->n_hidden % 2u == 0;
 }
 
 /* Weights of a column: entries of M that one v_j feeds. */
@@ -211,7 +245,7 @@ int32_t drnn_mean_loss(const drnn_t *net);
 /* How many errors the loss is the mean of: frames with a target, of a regression times the outputs. At most 2^20. */
 static inline uint32_t drnn_n_errors(const drnn_t *net)
 {
-    return net->result.n_targets * (net->model->readout == DRNN_REGRESSION ? net->model->n_outputs : 1u);
+    return net->result.n_targets * (drnn_readout_of(net->model) == DRNN_REGRESSION ? net->model->n_outputs : 1u);
 }
 
 /*

@@ -71,7 +71,7 @@ void drnn_lstm_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)
 /*
  * Two loops of few pointers each, so that they stay in registers. On the way, d_cell holds dc as it is at t.
  */
-static void output_gate_backward(int32_t n_hidden, int32_t unit, const int16_t *o, const int16_t *c, int32_t *d_hidden,
+DRNN_RARE static void output_gate_backward(int32_t n_hidden, int32_t unit, const int16_t *o, const int16_t *c, int32_t *d_hidden,
                                  int32_t *d_cell, int32_t *dm_o, uint32_t *saturated)
 {
     for (int32_t k = 0; k < n_hidden; ++k) {
@@ -84,7 +84,7 @@ static void output_gate_backward(int32_t n_hidden, int32_t unit, const int16_t *
     }
 }
 
-static void cell_gates_backward(int32_t n_hidden, int c_frac_bits, const int16_t *gates, const int16_t *c_prev,
+DRNN_RARE static void cell_gates_backward(int32_t n_hidden, int c_frac_bits, const int16_t *gates, const int16_t *c_prev,
                                 int32_t *d_cell, int32_t *dm, uint32_t *saturated)
 {
     for (int32_t k = 0; k < n_hidden; ++k) {

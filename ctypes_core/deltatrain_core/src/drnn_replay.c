@@ -92,9 +92,9 @@ static const uint8_t *decode_frame(const drnn_model_t *model, const uint8_t *eve
 /* The exemplar's class as the target of the frame just pushed, where the readout reads every frame. */
 static void give_target(drnn_t *net, uint16_t label)
 {
-    if (net->model->readout == DRNN_FRAMES) {
+    if (drnn_readout_of(net->model) == DRNN_FRAMES) {
         drnn_target_class(net, label);
-    } else if (net->model->readout == DRNN_REGRESSION) {
+    } else if (drnn_readout_of(net->model) == DRNN_REGRESSION) {
         int32_t *values = drnn_replay_target(net);
         memset(values, 0, net->model->n_outputs * sizeof(int32_t));
         values[label] = TARGET_ONE;
@@ -124,7 +124,7 @@ int drnn_replay(drnn_t *net, drnn_result_t *result)
         }
         give_target(net, label);
     }
-    if (model->readout == DRNN_LAST) {
+    if (drnn_readout_of(model) == DRNN_LAST) {
         drnn_train(net, label, result);
     } else {
         drnn_learn(net, result);

@@ -26,7 +26,7 @@ void drnn_rnn_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)
     }
 }
 
-void drnn_rnn_backward(drnn_t *net, uint32_t l, uint32_t t)
+DRNN_RARE void drnn_rnn_backward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
     const int16_t *gates = drnn_gates_of(net, l, t);

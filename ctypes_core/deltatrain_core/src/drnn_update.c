@@ -281,7 +281,7 @@ static const int32_t *gradient_of_column(drnn_t *net, uint32_t l, uint32_t colum
     drnn_round_events(entries, n_events, *shift);
     int32_t *sums = drnn_sums(net, l);
     DRNN_PHASE(GRADIENT);
-    drnn_sum_columns(sums, drnn_gates(net, l), rows, entries, n_events);
+    drnn_sum_columns(sums, drnn_gates(net, l), rows, entries, n_events, drnn_is_even(layer));
     DRNN_PHASE(UPDATE);
     net->result.macs_gradient += rows * n_events;
     return sums;
@@ -334,7 +334,7 @@ static void update_readout(drnn_t *net, drnn_scale_t step)
                                      DRNN_T_READOUT_WEIGHT);
     const stepper_t bias = stepper(net, step, exponent, DRNN_BIAS_FRAC_BITS, DRNN_T_READOUT_BIAS);
     const int16_t *d = drnn_d_outputs(net);
-    if (net->model->readout != DRNN_LAST) {
+    if (drnn_readout_of(net->model) != DRNN_LAST) {
         const int64_t *sum = drnn_d_readout(net);
         for (uint32_t k = 0; k < n_outputs; ++k) {
             for (uint32_t j = 0; j < n_hidden; ++j) {
