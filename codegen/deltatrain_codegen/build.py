@@ -34,7 +34,7 @@ COMPILE_FLAGS = (
 # Loops that a training step spends its time in go by speed, where -O2 takes fewer instructions than -O3 and less flash; all
 # else goes by size.
 FAST, SMALL = "-O2", "-Os"
-FAST_SOURCES = frozenset(f"drnn_{name}.c" for name in ("accumulators", "forward", "gru", "kernels", "lstm", "rnn"))
+FAST_SOURCES = frozenset(f"drnn_{name}.c" for name in ("accumulators", "gru", "kernels", "lstm", "rnn"))
 # No C library: the firmware brings the three functions that the compiler asks for, libgcc the rest.
 LINK_FLAGS = ("-nostdlib", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,--fatal-warnings")
 N_PROCESSES = 2
@@ -156,8 +156,12 @@ def link_flags(board: Board) -> list[str]:
 
 
 def choice_flags(model: QuantModel) -> list[str]:
-    """What builds in a model's cells and its readout alone."""
-    chosen = {"CELLS": sorted({layer.cell for layer in model.layers}), "READOUTS": [model.readout]}
+    """What builds in a model's cells, its readout and its plan of memory alone."""
+    chosen = {
+        "CELLS": sorted({layer.cell for layer in model.layers}),
+        "READOUTS": [model.readout],
+        "MEMORIES": [model.memory.kind],
+    }
     return [
         f"-DDRNN_{kind}=({'|'.join(f'1u<<DRNN_{name.upper()}' for name in names)})" for kind, names in chosen.items()
     ]

@@ -122,7 +122,7 @@ static void learn(drnn_t *net)
 
 int drnn_learn(drnn_t *net, drnn_result_t *result)
 {
-    if (net->model->memory == DRNN_INFERENCE) {
+    if (drnn_memory_of(net->model) == DRNN_INFERENCE) {
         return DRNN_ERR_INFERENCE;
     }
     if (drnn_readout_of(net->model) == DRNN_LAST) {
@@ -143,7 +143,7 @@ int drnn_learn(drnn_t *net, drnn_result_t *result)
 
 int drnn_train(drnn_t *net, uint16_t label, drnn_result_t *result)
 {
-    if (net->model->memory == DRNN_INFERENCE) {
+    if (drnn_memory_of(net->model) == DRNN_INFERENCE) {
         return DRNN_ERR_INFERENCE;
     }
     if (drnn_readout_of(net->model) != DRNN_LAST) {
@@ -185,7 +185,7 @@ static int layer_tensor(const drnn_t *net, uint32_t l, uint32_t kind, drnn_tenso
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
-    const int has_dm = net->phase != DRNN_PHASE_SAMPLE && net->model->memory != DRNN_INFERENCE;
+    const int has_dm = net->phase != DRNN_PHASE_SAMPLE && drnn_memory_of(net->model) != DRNN_INFERENCE;
     const uint32_t n_dm = has_dm ? drnn_steps_held(net) : 0;
     switch (kind) {
     case DRNN_T_WEIGHT:

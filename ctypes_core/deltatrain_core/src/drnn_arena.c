@@ -15,7 +15,7 @@ static int in_range(int value, int low, int high)
 /* The ranges within which NUMERICS.md, "Bounds", proves that no accumulator overflows. */
 static int layer_is_supported(const drnn_layer_t *layer)
 {
-    return layer->cell <= DRNN_LSTM && (DRNN_CELLS >> layer->cell & 1u) != 0 && in_range(layer->n_in, 1, DRNN_MAX_WIDTH) &&
+    return drnn_is_built_in(DRNN_CELLS, layer->cell) && in_range(layer->n_in, 1, DRNN_MAX_WIDTH) &&
            in_range(layer->n_hidden, 1, DRNN_MAX_WIDTH) && in_range(layer->x_frac_bits, 6, 14) &&
            in_range(layer->wx_frac_bits, 8, 16) && in_range(layer->wh_frac_bits, 10, 16) &&
            in_range(layer->c_frac_bits, 6, 14) && layer->theta_x >= 0 && layer->theta_h >= 0;
@@ -41,8 +41,11 @@ static int layers_are_supported(const drnn_model_t *model)
 
 static int memory_is_supported(const drnn_model_t *model)
 {
-    return model->memory == DRNN_CHECKPOINTS ? in_range(model->segment_steps, 1, model->max_steps)
-                                             : model->memory <= DRNN_INFERENCE && model->segment_steps == 0;
+    if (!drnn_is_built_in(DRNN_MEMORIES, model->memory)) {
+        return 0;
+    }
+    return drnn_memory_of(model) == DRNN_CHECKPOINTS ? in_range(model->segment_steps, 1, model->max_steps)
+                                                     : model->segment_steps == 0;
 }
 
 static uint32_t larger(uint32_t a, uint32_t b)
@@ -69,8 +72,8 @@ static void place_scratch(drnn_plan_t *plan, const drnn_model_t *model, uint32_t
     const uint32_t m_count = drnn_m_count(layer);
     const uint32_t n_dx = l > 0 ? layer->n_in : 0; /* nobody reads the first layer's */
     const uint32_t n_products = larger(n_hidden, n_dx);
-    const int shares = model->memory != DRNN_CHECKPOINTS;
-    const int trains = model->memory != DRNN_INFERENCE;
+    const int shares = drnn_memory_of(model) != DRNN_CHECKPOINTS;
+    const int trains = drnn_memory_of(model) != DRNN_INFERENCE;
 
     regions->hidden = place(plan, n_hidden, sizeof(int16_t));
     const uint32_t start = plan->total;
@@ -99,7 +102,7 @@ static void place_layer(drnn_plan_t *plan, const drnn_model_t *model, uint32_t l
     const uint32_t m_count = drnn_m_count(layer);
     const uint32_t n_states = drnn_cell_of(layer) == DRNN_RNN ? 0 : n_hidden;
     const uint32_t steps = drnn_window(model);
-    const int by_segments = model->memory == DRNN_CHECKPOINTS;
+    const int by_segments = drnn_memory_of(model) == DRNN_CHECKPOINTS;
     const uint32_t n_segments = (model->max_steps + steps - 1u) / steps;
     const uint32_t n_last = by_segments ? n_hidden * (drnn_has_cell(layer) ? 2u : 1u) : 0;
 
@@ -122,7 +125,7 @@ static void place_layer(drnn_plan_t *plan, const drnn_model_t *model, uint32_t l
 int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
 {
     if (model->abi_version != DRNN_ABI_VERSION || !in_range(model->n_layers, 1, DRNN_MAX_LAYERS) ||
-        model->readout > DRNN_REGRESSION || (DRNN_READOUTS >> model->readout & 1u) == 0 ||
+        !drnn_is_built_in(DRNN_READOUTS, model->readout) ||
         !in_range(model->n_outputs, model->readout == DRNN_REGRESSION ? 1 : 2, DRNN_MAX_OUTPUTS) ||
         !in_range(model->max_steps, 1, DRNN_MAX_STEPS) ||
         !in_range(model->readout_frac_bits, 10, 15) || !memory_is_supported(model) || !layers_are_supported(model)) {
@@ -131,7 +134,7 @@ int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
     const uint32_t n_outputs = model->n_outputs;
     const uint32_t n_hidden = model->layers[model->n_layers - 1].n_hidden;
     const int at_last = drnn_readout_of(model) == DRNN_LAST;
-    const int trains = model->memory != DRNN_INFERENCE;
+    const int trains = drnn_memory_of(model) != DRNN_INFERENCE;
     uint32_t longest = trains ? drnn_window(model) : 0; /* list: of the forward product an input may take two entries */
 
     memset(plan, 0, sizeof *plan);
@@ -143,7 +146,7 @@ int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan)
     plan->readout_bias = place(plan, n_outputs, sizeof(int32_t));
     plan->logits = place(plan, n_outputs, sizeof(int32_t));
     plan->d_logits = place(plan, n_outputs, sizeof(int32_t));
-    plan->frames = place(plan, model->memory == DRNN_CHECKPOINTS ? model->max_steps * model->layers[0].n_in : 0,
+    plan->frames = place(plan, drnn_memory_of(model) == DRNN_CHECKPOINTS ? model->max_steps * model->layers[0].n_in : 0,
                          sizeof(int16_t));
     plan->d_outputs = place(plan, trains ? (at_last ? 1 : model->max_steps) * n_outputs : 0, sizeof(int16_t));
     plan->d_readout = place(plan, trains && !at_last ? n_outputs * (n_hidden + 1u) : 0, sizeof(int64_t));

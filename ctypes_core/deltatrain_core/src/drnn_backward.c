@@ -78,7 +78,7 @@ static void store_dm(drnn_t *net, uint32_t l, uint32_t t, uint32_t dm_bits)
     const int raise = exponent - net->dm_exponent[l];
     if (raise > 0) {
         drnn_raise_exponent(net, l, t + 1u - drnn_first_step(net), raise);
-        if (net->model->memory == DRNN_CHECKPOINTS) {
+        if (drnn_memory_of(net->model) == DRNN_CHECKPOINTS) {
             drnn_note_raise(net, l, t, raise);
         }
         net->dm_exponent[l] = exponent;
@@ -298,7 +298,7 @@ void drnn_backward_finish(drnn_t *net)
 
 void drnn_backward(drnn_t *net, int64_t beta_q30)
 {
-    if (net->model->memory == DRNN_CHECKPOINTS) {
+    if (drnn_memory_of(net->model) == DRNN_CHECKPOINTS) {
         drnn_backward_by_segments(net, beta_q30);
         return;
     }

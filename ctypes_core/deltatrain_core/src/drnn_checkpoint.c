@@ -54,7 +54,7 @@ void drnn_next_segment(drnn_t *net)
 {
     for (uint32_t l = 0; l < net->model->n_layers; ++l) {
         const drnn_layer_t *layer = drnn_layer(net, l);
-        if (net->model->memory == DRNN_CHECKPOINTS) {
+        if (drnn_memory_of(net->model) == DRNN_CHECKPOINTS) {
             int16_t *kept = checkpoint(net, l, net->segment + 1u);
             memcpy(kept, drnn_v_hat(net, l), drnn_width(layer) * sizeof(int16_t));
             save_states(net, l, net->n_steps - 1u, kept + drnn_width(layer));

@@ -219,7 +219,7 @@ int drnn_push(drnn_t *net, const int16_t *x)
     if (drnn_forward_step(net, t, x) != DRNN_OK) {
         return refuse(net);
     }
-    if (net->model->memory == DRNN_CHECKPOINTS) {
+    if (drnn_memory_of(net->model) == DRNN_CHECKPOINTS) {
         const uint32_t n_in = drnn_layer(net, 0)->n_in;
         memcpy(drnn_frames(net) + t * n_in, x, n_in * sizeof(int16_t));
     }

@@ -10,7 +10,7 @@
 /* Steps that are held at once, at most. */
 static inline uint32_t drnn_window(const drnn_model_t *model)
 {
-    switch (model->memory) {
+    switch (drnn_memory_of(model)) {
     case DRNN_HISTORY:
         return model->max_steps;
     case DRNN_CHECKPOINTS:

@@ -32,32 +32,44 @@ static inline const drnn_layer_t *drnn_top_layer(const drnn_t *net)
     return drnn_layer(net, net->model->n_layers - 1u);
 }
 
-/* Bit c is set where cells c of enum drnn_cell are built in. A firmware takes those of its model alone. */
+/*
+ * What is built in: bit n stands for cell, readout or memory n of its enum. A firmware takes those of its model alone; where one
+ * alone is built in, it is a constant, and code for the others is left out.
+ */
 #ifndef DRNN_CELLS
 #define DRNN_CELLS ((1u << DRNN_RNN) | (1u << DRNN_GRU) | (1u << DRNN_LSTM))
 #endif
-
-/* The same of enum drnn_readout. */
 #ifndef DRNN_READOUTS
 #define DRNN_READOUTS ((1u << DRNN_LAST) | (1u << DRNN_FRAMES) | (1u << DRNN_REGRESSION))
 #endif
+#ifndef DRNN_MEMORIES
+#define DRNN_MEMORIES ((1u << DRNN_HISTORY) | (1u << DRNN_CHECKPOINTS) | (1u << DRNN_INFERENCE))
+#endif
 
-/* A model's readout; where one alone is built in, a constant. */
-static inline uint32_t drnn_readout_of(const drnn_model_t *model)
+static inline int drnn_is_built_in(uint32_t built_in, uint32_t value)
 {
-    return DRNN_READOUTS == 1u << DRNN_LAST         ? (uint32_t)DRNN_LAST
-           : DRNN_READOUTS == 1u << DRNN_FRAMES     ? (uint32_t)DRNN_FRAMES
-           : DRNN_READOUTS == 1u << DRNN_REGRESSION ? (uint32_t)DRNN_REGRESSION
-                                                    : model->readout;
+    return value < 32u && (built_in >> value & 1u) != 0;
 }
 
-/* A layer's cell; where one alone is built in, a constant. */
+/* `value`, or the one that alone is built in. */
+static inline uint32_t drnn_choice(uint32_t built_in, uint32_t value)
+{
+    return (built_in & (built_in - 1u)) == 0 ? (uint32_t)__builtin_ctz(built_in) : value;
+}
+
 static inline uint32_t drnn_cell_of(const drnn_layer_t *layer)
 {
-    return DRNN_CELLS == 1u << DRNN_LSTM  ? (uint32_t)DRNN_LSTM
-           : DRNN_CELLS == 1u << DRNN_GRU ? (uint32_t)DRNN_GRU
-           : DRNN_CELLS == 1u << DRNN_RNN ? (uint32_t)DRNN_RNN
-                                          : layer->cell;
+    return drnn_choice(DRNN_CELLS, layer->cell);
+}
+
+static inline uint32_t drnn_readout_of(const drnn_model_t *model)
+{
+    return drnn_choice(DRNN_READOUTS, model->readout);
+}
+
+static inline uint32_t drnn_memory_of(const drnn_model_t *model)
+{
+    return drnn_choice(DRNN_MEMORIES, model->memory);
 }
 
 /* Gates of a cell, G: each takes n_hidden weights of every column. */

@@ -109,7 +109,7 @@ int drnn_replay(drnn_t *net, drnn_result_t *result)
     if (k < 0) {
         return k;
     }
-    if (model->memory == DRNN_INFERENCE) {
+    if (drnn_memory_of(model) == DRNN_INFERENCE) {
         return DRNN_ERR_INFERENCE;
     }
     const uint16_t label = model->replay->label[k];

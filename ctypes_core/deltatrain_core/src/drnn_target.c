@@ -27,7 +27,7 @@ void drnn_begin_targets(drnn_t *net)
     net->d_shift = NO_SHIFT;
     net->n_judged = 0;
     net->loss_sum = 0;
-    if (drnn_readout_of(net->model) != DRNN_LAST && net->model->memory != DRNN_INFERENCE) {
+    if (drnn_readout_of(net->model) != DRNN_LAST && drnn_memory_of(net->model) != DRNN_INFERENCE) {
         memset(drnn_d_outputs(net), 0, (uint32_t)net->model->max_steps * net->model->n_outputs * sizeof(int16_t));
     }
 }
@@ -67,7 +67,7 @@ static void store_gradient(drnn_t *net)
 
 static void store(drnn_t *net)
 {
-    if (net->model->memory != DRNN_INFERENCE) { /* the way back alone needs it */
+    if (drnn_memory_of(net->model) != DRNN_INFERENCE) { /* the way back alone needs it */
         store_gradient(net);
     }
     net->n_judged = net->n_steps;

@@ -266,7 +266,7 @@ static const int32_t *gradient_of_column(drnn_t *net, uint32_t l, uint32_t colum
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t rows = drnn_rows(layer);
-    if (net->model->memory == DRNN_CHECKPOINTS) {
+    if (drnn_memory_of(net->model) == DRNN_CHECKPOINTS) {
         const uint32_t sum = drnn_delta_sum(net, l)[column];
         *shift = drnn_delta_shift(sum);
         return sum == 0 ? NULL : drnn_gradient(net, l) + column * rows;
