@@ -16,6 +16,9 @@
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
+/* In one section, so that they find each other by their distance, wherever they are loaded. */
+#define DRNN_BLOCKS __attribute__((naked, noinline, noclone, used, section(".text.drnn_blocks_dsp")))
+
 /*
  * What the two functions below share: for n_blocks blocks of eight rows, sums over all entries of rows(entry) * factor. n and
  * n_blocks are not 0; the first block's rows are `bytes` beyond the places.
@@ -24,7 +27,7 @@
  * by eight and entered in its middle, so that any length takes the same instructions an entry; where it is entered and where
  * it goes from its end lie on the stack:
  *
- *     +0 entry   +4 list   +8 its end   +12 sums   +16 offset of the end   +20 exit
+ *     +0 entry   +4 list   +8 its end   +12 sums   +16 offset of the end   +20 exit after a round   +24 after the last
  */
 #define DRNN_BLOCKS_BEGIN(first_entry) \
     ".syntax unified\n" \
@@ -38,24 +41,22 @@
     "str r2, [sp, #4]\n" \
     "add r4, r2, r3, lsl #3\n" \
     "str r4, [sp, #8]\n" \
-    "sub r3, r3, #" first_entry "\n" \
-    "adr r5, 4f\n"                      /* after one round a block is done */ \
-    "cmp r3, #8\n" \
-    "it hi\n" \
-    "addhi r5, r5, #5f - 4f\n"          /* or there may be another */ \
+    "adr r5, 4f\n" \
     "orr r5, r5, #1\n" \
+    "str r5, [sp, #24]\n" \
+    "adr r6, .Ldrnn_blocks_loop\n" \
+    "orr r6, r6, #1\n" \
+    "subs r3, r3, #" first_entry "\n" \
+    "it eq\n"                           /* none left: straight to the end of the block */ \
+    "moveq r6, r5\n" \
+    "cmp r3, #8\n" \
+    "it hi\n"                           /* after a round there may be another */ \
+    "addhi r5, r6, #.Ldrnn_blocks_more - .Ldrnn_blocks_loop\n" \
     "str r5, [sp, #20]\n" \
     "rsb r4, r3, #0\n" \
     "and r4, r4, #7\n"                  /* entries of the first round that are left out */ \
-    "mov r5, #(2f - 1f) / 8\n" \
-    "mul r4, r4, r5\n" \
-    "adr r5, 1f\n" \
-    "add r4, r4, r5\n" \
-    "orr r4, r4, #1\n" \
-    "cmp r3, #0\n"                      /* none left: straight to the end of the block */ \
-    "itt eq\n" \
-    "adreq r4, 4f\n" \
-    "orreq r4, r4, #1\n" \
+    "mov r5, #(.Ldrnn_blocks_end - .Ldrnn_blocks_loop) / 8\n" \
+    "mla r4, r4, r5, r6\n" \
     "str r4, [sp, #0]\n" \
     "mov r4, #0\n" \
     "msr apsr_nzcvq, r4\n"
@@ -74,22 +75,10 @@
     multiply "bb r10, r1, r3" add10 "\n" \
     multiply "tb r11, r1, r3" add11 "\n"
 
-#define DRNN_BLOCKS_LOOP \
+/* The loop over the list, then the block's end: its sums are stored, and the next block begins at 3. */
+#define DRNN_BLOCKS_REST \
     "ldr r0, [sp, #0]\n" \
     "bx r0\n" \
-    ".balign 4\n" \
-    "1:\n" \
-    ".rept 8\n" \
-    DRNN_BLOCKS_ENTRY("smla", ", r4", ", r5", ", r6", ", r7", ", r8", ", r9", ", r10", ", r11") \
-    ".endr\n" \
-    "2:\n" \
-    "ldr r0, [sp, #20]\n" \
-    "bx r0\n" \
-    ".balign 4\n" \
-    "5:\n" \
-    "ldr r0, [sp, #8]\n" \
-    "cmp r12, r0\n" \
-    "bne 1b\n" \
     ".balign 4\n" \
     "4:\n" \
     "ldr r0, [sp, #12]\n" \
@@ -100,8 +89,28 @@
     "cmp lr, r1\n" \
     "bne 3b\n"
 
+/* The loop itself; no function to be called. */
+DRNN_BLOCKS static void drnn_blocks_loop_dsp(void)
+{
+    __asm__(".syntax unified\n"
+            ".balign 4\n"
+            ".Ldrnn_blocks_loop:\n"
+            ".rept 8\n"
+            DRNN_BLOCKS_ENTRY("smla", ", r4", ", r5", ", r6", ", r7", ", r8", ", r9", ", r10", ", r11")
+            ".endr\n"
+            ".Ldrnn_blocks_end:\n"
+            "ldr r0, [sp, #20]\n"
+            "bx r0\n"
+            ".Ldrnn_blocks_more:\n"
+            "ldr r0, [sp, #8]\n"
+            "cmp r12, r0\n"
+            "bne .Ldrnn_blocks_loop\n"
+            "ldr r0, [sp, #24]\n"
+            "bx r0\n");
+}
+
 /* sums[8 n_blocks] += them. Returns the Q flag: not 0 where a sum exceeded 32 bits. */
-__attribute__((naked, noinline, unused)) static uint32_t
+DRNN_BLOCKS static uint32_t
 drnn_add_blocks_dsp(int32_t *sums, uint32_t bytes, const drnn_entry_t *entries, uint32_t n, uint32_t n_blocks)
 {
     __asm__(DRNN_BLOCKS_BEGIN("0")
@@ -109,7 +118,7 @@ drnn_add_blocks_dsp(int32_t *sums, uint32_t bytes, const drnn_entry_t *entries, 
             "ldr r0, [sp, #12]\n"
             "ldr r12, [sp, #4]\n"
             "ldm r0, {r4-r11}\n"
-            DRNN_BLOCKS_LOOP
+            DRNN_BLOCKS_REST
             "mrs r0, apsr\n"
             "and r0, r0, #0x08000000\n"
             "add sp, sp, #28\n"
@@ -117,14 +126,14 @@ drnn_add_blocks_dsp(int32_t *sums, uint32_t bytes, const drnn_entry_t *entries, 
 }
 
 /* sums[8 n_blocks] = them, which fit 32 bits; the first entry begins the sums. */
-__attribute__((naked, noinline, unused)) static void
+DRNN_BLOCKS static void
 drnn_sum_blocks_dsp(int32_t *sums, uint32_t bytes, const drnn_entry_t *entries, uint32_t n, uint32_t n_blocks)
 {
     __asm__(DRNN_BLOCKS_BEGIN("1")
             "3:\n"
             "ldr r12, [sp, #4]\n"
             DRNN_BLOCKS_ENTRY("smul", "", "", "", "", "", "", "", "")
-            DRNN_BLOCKS_LOOP
+            DRNN_BLOCKS_REST
             "add sp, sp, #28\n"
             "pop {r4-r11, pc}\n");
 }
