@@ -1,11 +1,20 @@
 /*
- * The sparse products in portable C, four rows at a time, their sums in registers; drnn_kernels_dsp.h has the blocks for
- * cores with the DSP extension.
+ * The sparse products in portable C, four rows at a time, their sums in registers. drnn_kernels_avx2.h and drnn_kernels_mve.h
+ * have the blocks for processors with vectors, drnn_kernels_dsp.h those for cores with the DSP extension.
  */
 #include "drnn_kernels.h"
 
-#ifdef __ARM_FEATURE_DSP
+#include <string.h>
+
+#include "drnn_vector.h"
+
+#if defined(__AVX2__)
+#include "drnn_kernels_avx2.h"
+#elif defined(DRNN_LANES)
+#include "drnn_kernels_mve.h"
+#elif defined(__ARM_FEATURE_DSP)
 #include "drnn_kernels_dsp.h"
+#define HAS_DSP_BLOCKS
 #endif
 
 #define ROW_BLOCK 4u /* rows that are summed at a time */
@@ -61,6 +70,11 @@ static int add_run(int32_t *sums, const int16_t *base, uint32_t first, uint32_t 
 {
     int exceeds = 0;
     uint32_t row = first;
+#if defined(__AVX2__)
+    row = drnn_add_tiles_avx2(sums, base, row, end, entries, n, &exceeds);
+#elif defined(DRNN_LANES)
+    row = drnn_add_blocks_mve(sums, base, row, end, entries, n, &exceeds);
+#endif
     for (; row + ROW_BLOCK <= end; row += ROW_BLOCK) {
         int32_t block[ROW_BLOCK];
         sum_block(block, base, row, entries, n);
@@ -80,7 +94,7 @@ int drnn_add_columns(int32_t *sums, const int16_t *base, uint32_t first, uint32_
     if (n == 0) {
         return 1;
     }
-#ifdef __ARM_FEATURE_DSP
+#ifdef HAS_DSP_BLOCKS
     if (drnn_is_aligned_dsp(entries, n, first)) {
         const uint32_t n_blocks = (end - first) / DRNN_DSP_ROWS;
         if (n_blocks > 0 && drnn_blocks_dsp(&sums[first], 2 * first, entries, n, n_blocks, &sums[first], 4 * DRNN_DSP_ROWS)) {
@@ -103,7 +117,11 @@ int drnn_add_columns(int32_t *sums, const int16_t *base, uint32_t first, uint32_
 void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const drnn_entry_t *entries, uint32_t n)
 {
     uint32_t row = 0;
-#ifdef __ARM_FEATURE_DSP
+#if defined(__AVX2__)
+    row = drnn_sum_tiles_avx2(sums, base, rows, entries, n);
+#elif defined(DRNN_LANES)
+    row = drnn_sum_blocks_mve(sums, base, rows, entries, n);
+#elif defined(HAS_DSP_BLOCKS)
     if (n > 0 && drnn_is_aligned_dsp(entries, n, 0)) {
         static const int32_t zeros[DRNN_DSP_ROWS];
         const uint32_t n_blocks = rows / DRNN_DSP_ROWS;
@@ -133,17 +151,24 @@ static int64_t dot(const int16_t *w, const int16_t *dm, uint32_t rows)
 void drnn_dot_columns(int64_t *products, const int16_t *base, uint32_t rows, const int16_t *dm,
                       const drnn_entry_t *entries, uint32_t n)
 {
-#ifdef __ARM_FEATURE_DSP
-    const uint32_t n_fast = rows / DRNN_DSP_ROWS * DRNN_DSP_ROWS;
-    if (n_fast > 0 && (uintptr_t)dm % 4 == 0 && drnn_is_aligned_dsp(entries, n, 0) &&
-        drnn_dots_dsp(products, dm, n_fast, entries, n)) {
-        for (uint32_t a = 0; n_fast < rows && a < n; ++a) {
-            products[a] += dot(drnn_rows_at(base, entries[a].place) + n_fast, dm + n_fast, rows - n_fast);
-        }
-        return;
+    uint32_t n_fast = 0;
+#if defined(__AVX2__)
+    n_fast = rows / DRNN_TILE * DRNN_TILE;
+    drnn_dots_avx2(products, base, n_fast, dm, entries, n);
+#elif defined(DRNN_LANES)
+    n_fast = rows / DRNN_MVE_DOT_ROWS * DRNN_MVE_DOT_ROWS;
+    drnn_dots_mve(products, base, n_fast, dm, entries, n);
+#elif defined(HAS_DSP_BLOCKS)
+    n_fast = rows / DRNN_DSP_ROWS * DRNN_DSP_ROWS;
+    if (n_fast == 0 || (uintptr_t)dm % 4 != 0 || !drnn_is_aligned_dsp(entries, n, 0) ||
+        !drnn_dots_dsp(products, dm, n_fast, entries, n)) {
+        n_fast = 0;
     }
 #endif
-    for (uint32_t a = 0; a < n; ++a) {
-        products[a] = dot(drnn_rows_at(base, entries[a].place), dm, rows);
+    if (n_fast == 0) {
+        memset(products, 0, n * sizeof *products);
+    }
+    for (uint32_t a = 0; n_fast < rows && a < n; ++a) {
+        products[a] += dot(drnn_rows_at(base, entries[a].place) + n_fast, dm + n_fast, rows - n_fast);
     }
 }
