@@ -70,10 +70,8 @@ static int add_run(int32_t *sums, const int16_t *base, uint32_t first, uint32_t 
 {
     int exceeds = 0;
     uint32_t row = first;
-#if defined(__AVX2__)
+#ifdef __AVX2__
     row = drnn_add_tiles_avx2(sums, base, row, end, entries, n, &exceeds);
-#elif defined(DRNN_LANES)
-    row = drnn_add_blocks_mve(sums, base, row, end, entries, n, &exceeds);
 #endif
     for (; row + ROW_BLOCK <= end; row += ROW_BLOCK) {
         int32_t block[ROW_BLOCK];
@@ -94,7 +92,13 @@ int drnn_add_columns(int32_t *sums, const int16_t *base, uint32_t first, uint32_
     if (n == 0) {
         return 1;
     }
-#ifdef HAS_DSP_BLOCKS
+#if defined(DRNN_LANES) && !defined(__AVX2__)
+    int exceeds;
+    first = drnn_add_blocks_mve(sums, first, end, entries, n, &exceeds);
+    if (exceeds) {
+        return 0;
+    }
+#elif defined(HAS_DSP_BLOCKS)
     if (drnn_is_aligned_dsp(entries, n, first)) {
         const uint32_t n_blocks = (end - first) / DRNN_DSP_ROWS;
         if (n_blocks > 0 && drnn_blocks_dsp(&sums[first], 2 * first, entries, n, n_blocks, &sums[first], 4 * DRNN_DSP_ROWS)) {
@@ -120,7 +124,7 @@ void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const d
 #if defined(__AVX2__)
     row = drnn_sum_tiles_avx2(sums, base, rows, entries, n);
 #elif defined(DRNN_LANES)
-    row = drnn_sum_blocks_mve(sums, base, rows, entries, n);
+    row = n > 0 ? drnn_sum_blocks_mve(sums, rows, entries, n) : 0;
 #elif defined(HAS_DSP_BLOCKS)
     if (n > 0 && drnn_is_aligned_dsp(entries, n, 0)) {
         static const int32_t zeros[DRNN_DSP_ROWS];
@@ -157,7 +161,9 @@ void drnn_dot_columns(int64_t *products, const int16_t *base, uint32_t rows, con
     drnn_dots_avx2(products, base, n_fast, dm, entries, n);
 #elif defined(DRNN_LANES)
     n_fast = rows / DRNN_MVE_DOT_ROWS * DRNN_MVE_DOT_ROWS;
-    drnn_dots_mve(products, base, n_fast, dm, entries, n);
+    if (n_fast > 0) {
+        drnn_dots_mve(products, n_fast, dm, entries, n);
+    }
 #elif defined(HAS_DSP_BLOCKS)
     n_fast = rows / DRNN_DSP_ROWS * DRNN_DSP_ROWS;
     if (n_fast == 0 || (uintptr_t)dm % 4 != 0 || !drnn_is_aligned_dsp(entries, n, 0) ||
