@@ -69,7 +69,7 @@ typedef struct {
     int exponent;
     drnn_v32_t dm_bits;
     drnn_v32_t other_bits;
-    uint32_t underflows;
+    drnn_v_count_t underflows;
 } drnn_v_dm_store_t;
 
 static inline drnn_v_dm_store_t drnn_v_store_begin(const drnn_dm_store_t *store)
@@ -78,7 +78,7 @@ static inline drnn_v_dm_store_t drnn_v_store_begin(const drnn_dm_store_t *store)
         .exponent = 30 - __builtin_ctz((uint32_t)store->divisor), /* of drnn_small_divisor */
         .dm_bits = drnn_v_set(0),
         .other_bits = drnn_v_set(0),
-        .underflows = store->underflows,
+        .underflows = drnn_v_no_count(),
     };
     return result;
 }
@@ -87,7 +87,7 @@ static inline void drnn_v_store_end(const drnn_v_dm_store_t *vectors, drnn_dm_st
 {
     store->dm_bits |= drnn_v_any(vectors->dm_bits);
     store->other_bits |= drnn_v_any(vectors->other_bits);
-    store->underflows = vectors->underflows;
+    store->underflows += drnn_v_counted(vectors->underflows);
 }
 
 /* drnn_store_dm: `carried` += d. What is carried is below 2^29, so its double fits. */
@@ -98,7 +98,7 @@ static inline void drnn_v_store_dm(drnn_v_dm_store_t *store, drnn_v32_t d, int32
     drnn_v_store32(carried, dm);
     drnn_v_store16(stored, rounded);
     store->dm_bits = drnn_v_or(store->dm_bits, drnn_v_bits(rounded));
-    store->underflows = drnn_v_count_lost(store->underflows, rounded, dm);
+    drnn_v_count_lost(&store->underflows, rounded, dm);
 }
 
 #endif

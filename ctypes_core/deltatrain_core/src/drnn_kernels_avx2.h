@@ -10,7 +10,6 @@
 
 #define DRNN_TILE 16u             /* rows of a tile: a register of int16, or of sums two */
 #define DRNN_WIDE_TILES 4u        /* that are summed at a time, so that an entry is looked up once for all of them */
-#define DRNN_LANE_SUM_BITS 16     /* |dM| that meet in a lane add up to less than 2^16: with |w| <= 2^15 they fit 32 bits */
 
 /*
  * Sums of a tile: rows 0-3 and 8-11 in `low`, 4-7 and 12-15 in `high`. A sum of two products, |w| <= 2^15 and
@@ -140,19 +139,7 @@ static inline uint32_t drnn_sum_tiles_avx2(int32_t *sums, const int16_t *base, u
     return row;
 }
 
-/* Whether a lane's sum over dm [n] fits 32 bits for any weights. */
-static inline int drnn_dots_fit_avx2(const int16_t *dm, uint32_t n)
-{
-    const __m256i ones = _mm256_set1_epi16(1);
-    __m256i sums = _mm256_setzero_si256(); /* of magnitudes: below 2^12 * 2^15 */
-    for (uint32_t i = 0; i < n; i += DRNN_TILE) {
-        const __m256i values = drnn_load_avx2(&dm[i]);
-        sums = _mm256_add_epi32(sums, _mm256_madd_epi16(values, _mm256_sign_epi16(ones, values)));
-    }
-    return drnn_v_is_zero(_mm256_srli_epi32(sums, DRNN_LANE_SUM_BITS));
-}
-
-/* The lanes of four vectors, added up in 64 bits each. */
+/* The lanes of a vector, added up in 64 bits by pairs; then all those of four vectors. */
 static inline __m256i drnn_total_avx2(__m256i sums)
 {
     return _mm256_add_epi64(_mm256_cvtepi32_epi64(_mm256_castsi256_si128(sums)),
@@ -170,59 +157,59 @@ static inline __m256i drnn_totals_avx2(__m256i a, __m256i b, __m256i c, __m256i 
     return _mm256_add_epi64(_mm256_permute2x128_si256(ab, cd, 0x20), _mm256_permute2x128_si256(ab, cd, 0x31));
 }
 
-/* Products of four columns with dm [n], whose lanes fit 32 bits. */
-static inline __m256i drnn_dot_four_avx2(const int16_t *const w[4], const int16_t *dm, uint32_t n)
+/*
+ * A dot product while it is formed. `low` is the sum modulo 2^32. Two products of -32768 by itself add up to 2^31, so `high` is
+ * the sum of all pairs less 1, over 2^16 and rounded down, each of which has 16 bits: of k pairs, sum - k lies in
+ * [high, high + k) * 2^16, and k <= 2^8 in a lane.
+ */
+typedef struct {
+    __m256i low, high;
+} drnn_dot_t;
+
+static inline void drnn_dot_add(drnn_dot_t *dot, __m256i dm, const int16_t *w)
 {
-    __m256i a = _mm256_setzero_si256();
-    __m256i b = a;
-    __m256i c = a;
-    __m256i d = a;
-    for (uint32_t i = 0; i < n; i += DRNN_TILE) {
-        const __m256i values = drnn_load_avx2(&dm[i]);
-        a = _mm256_add_epi32(a, _mm256_madd_epi16(values, drnn_load_avx2(&w[0][i])));
-        b = _mm256_add_epi32(b, _mm256_madd_epi16(values, drnn_load_avx2(&w[1][i])));
-        c = _mm256_add_epi32(c, _mm256_madd_epi16(values, drnn_load_avx2(&w[2][i])));
-        d = _mm256_add_epi32(d, _mm256_madd_epi16(values, drnn_load_avx2(&w[3][i])));
-    }
-    return drnn_totals_avx2(a, b, c, d);
+    const __m256i pairs = _mm256_madd_epi16(dm, drnn_load_avx2(w));
+    dot->low = _mm256_add_epi32(dot->low, pairs);
+    dot->high = _mm256_add_epi32(dot->high, _mm256_srai_epi32(_mm256_sub_epi32(pairs, _mm256_set1_epi32(1)), 16));
 }
 
-/*
- * Of any values. Two products of -32768 by itself add up to 2^31, so each pair is taken less 1: then it has 32 bits. Its halves
- * are summed apart, the upper ones rounded down: below 2^8 * 2^16 in a lane.
- */
-static inline int64_t drnn_dot_any_avx2(const int16_t *w, const int16_t *dm, uint32_t n)
+/* What a lane's sum of k pairs is beyond high * 2^16. */
+static inline __m256i drnn_dot_rest(const drnn_dot_t *dot)
 {
-    const __m256i one = _mm256_set1_epi32(1);
-    __m256i low = _mm256_setzero_si256();
-    __m256i high = low;
+    return _mm256_sub_epi32(dot->low, _mm256_slli_epi32(dot->high, 16));
+}
+
+/* products[c] = dot product of w[c] with dm [n], c < 4. */
+static inline void drnn_dot_four_avx2(int64_t products[4], const int16_t *const w[4], const int16_t *dm, uint32_t n)
+{
+    const drnn_dot_t zero = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    drnn_dot_t a = zero;
+    drnn_dot_t b = zero;
+    drnn_dot_t c = zero;
+    drnn_dot_t d = zero;
     for (uint32_t i = 0; i < n; i += DRNN_TILE) {
-        const __m256i pairs = _mm256_sub_epi32(_mm256_madd_epi16(drnn_load_avx2(&dm[i]), drnn_load_avx2(&w[i])), one);
-        low = _mm256_add_epi32(low, _mm256_and_si256(pairs, _mm256_set1_epi32(0xffff)));
-        high = _mm256_add_epi32(high, _mm256_srai_epi32(pairs, 16));
+        const __m256i values = drnn_load_avx2(&dm[i]);
+        drnn_dot_add(&a, values, &w[0][i]);
+        drnn_dot_add(&b, values, &w[1][i]);
+        drnn_dot_add(&c, values, &w[2][i]);
+        drnn_dot_add(&d, values, &w[3][i]);
     }
-    int64_t totals[4];
-    _mm256_storeu_si256((__m256i *)(void *)totals, drnn_totals_avx2(low, high, low, high));
-    return totals[0] + totals[1] * 65536 + (int64_t)(n / 2);
+    const __m256i high = drnn_totals_avx2(a.high, b.high, c.high, d.high);
+    const __m256i rest = drnn_totals_avx2(drnn_dot_rest(&a), drnn_dot_rest(&b), drnn_dot_rest(&c), drnn_dot_rest(&d));
+    _mm256_storeu_si256((__m256i *)(void *)products, _mm256_add_epi64(_mm256_slli_epi64(high, 16), rest));
 }
 
 /* drnn_dot_columns over the first n_rows rows, a multiple of DRNN_TILE. */
 static inline void drnn_dots_avx2(int64_t *products, const int16_t *base, uint32_t n_rows, const int16_t *dm,
                                   const drnn_entry_t *entries, uint32_t n)
 {
-    if (!drnn_dots_fit_avx2(dm, n_rows)) {
-        for (uint32_t a = 0; a < n; ++a) {
-            products[a] = drnn_dot_any_avx2(drnn_rows_at(base, entries[a].place), dm, n_rows);
-        }
-        return;
-    }
     for (uint32_t a = 0; a < n; a += 4) { /* of the last four, those beyond the end are the last one once more */
         const int16_t *w[4];
         for (uint32_t i = 0; i < 4; ++i) {
             w[i] = drnn_rows_at(base, entries[a + i < n ? a + i : n - 1].place);
         }
         int64_t four[4];
-        _mm256_storeu_si256((__m256i *)(void *)four, drnn_dot_four_avx2(w, dm, n_rows));
+        drnn_dot_four_avx2(four, w, dm, n_rows);
         for (uint32_t i = 0; i < 4 && a + i < n; ++i) {
             products[a + i] = four[i];
         }

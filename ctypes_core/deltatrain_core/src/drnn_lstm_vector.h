@@ -49,7 +49,7 @@ static inline uint32_t drnn_lstm_output_vector(uint32_t n_hidden, int c_frac_bit
         if (later != NULL && drnn_v_is_zero(dh)) {
             const drnn_v32_t stored = drnn_v_load16(&later[k]);
             drnn_v_store16(&o[k], stored);
-            store.underflows = drnn_v_count_lost(store.underflows, stored, drnn_v_load32(&dm_o[k]));
+            drnn_v_count_lost(&store.underflows, stored, drnn_v_load32(&dm_o[k]));
             continue;
         }
         const drnn_v32_t tanh_c = drnn_v_tanh_q14(drnn_v_shift_left(drnn_v_load16(&c[k]), DRNN_TANH_FRAC_BITS - c_frac_bits));

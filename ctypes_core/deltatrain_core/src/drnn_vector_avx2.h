@@ -102,12 +102,18 @@ static inline drnn_v32_t drnn_v_mul_halves(drnn_v32_t a, drnn_v32_t b)
     return _mm256_madd_epi16(a, b);
 }
 
+/* Odd lanes in the even ones' place. */
+static inline __m256i drnn_odd_avx2(__m256i v)
+{
+    return _mm256_shuffle_epi32(v, 0xf5);
+}
+
 static inline drnn_v32_t drnn_v_mul_high(drnn_v32_t a, drnn_v32_t b)
 {
     const __m256i half = _mm256_set1_epi64x((int64_t)1 << 31);
     const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(a, b), half);
-    const __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(a, 32), _mm256_srli_epi64(b, 32)), half);
-    return _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+    const __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(drnn_odd_avx2(a), drnn_odd_avx2(b)), half);
+    return _mm256_blend_epi32(drnn_odd_avx2(even), odd, 0xaa);
 }
 
 static inline drnn_v32_t drnn_v_with_sign(drnn_v32_t v, drnn_v32_t of)
@@ -131,11 +137,26 @@ static inline uint32_t drnn_v_count_unlike(uint32_t count, drnn_v32_t a, drnn_v3
     return count + DRNN_LANES - drnn_count_avx2(_mm256_cmpeq_epi32(a, b));
 }
 
-static inline uint32_t drnn_v_count_lost(uint32_t count, drnn_v32_t rounded, drnn_v32_t exact)
+typedef __m256i drnn_v_count_t; /* by lane */
+
+static inline drnn_v_count_t drnn_v_no_count(void)
+{
+    return _mm256_setzero_si256();
+}
+
+static inline void drnn_v_count_lost(drnn_v_count_t *count, drnn_v32_t rounded, drnn_v32_t exact)
 {
     const __m256i zero = _mm256_setzero_si256();
-    return count +
-           drnn_count_avx2(_mm256_andnot_si256(_mm256_cmpeq_epi32(exact, zero), _mm256_cmpeq_epi32(rounded, zero)));
+    const __m256i lost = _mm256_andnot_si256(_mm256_cmpeq_epi32(exact, zero), _mm256_cmpeq_epi32(rounded, zero));
+    *count = _mm256_sub_epi32(*count, lost);
+}
+
+static inline uint32_t drnn_v_counted(drnn_v_count_t count)
+{
+    __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(count), _mm256_extracti128_si256(count, 1));
+    sum = _mm_add_epi32(sum, _mm_srli_si128(sum, 8));
+    sum = _mm_add_epi32(sum, _mm_srli_si128(sum, 4));
+    return (uint32_t)_mm_cvtsi128_si32(sum);
 }
 
 static inline uint32_t drnn_v_any(drnn_v32_t v)

@@ -117,9 +117,21 @@ static inline uint32_t drnn_v_count_unlike(uint32_t count, drnn_v32_t a, drnn_v3
     return vaddvaq_p_u32(count, vdupq_n_u32(1), vcmpneq_s32(a, b));
 }
 
-static inline uint32_t drnn_v_count_lost(uint32_t count, drnn_v32_t rounded, drnn_v32_t exact)
+typedef uint32_t drnn_v_count_t;
+
+static inline drnn_v_count_t drnn_v_no_count(void)
 {
-    return vaddvaq_p_u32(count, vdupq_n_u32(1), vcmpneq_m_n_s32(exact, 0, vcmpeqq_n_s32(rounded, 0)));
+    return 0;
+}
+
+static inline void drnn_v_count_lost(drnn_v_count_t *count, drnn_v32_t rounded, drnn_v32_t exact)
+{
+    *count = vaddvaq_p_u32(*count, vdupq_n_u32(1), vcmpneq_m_n_s32(exact, 0, vcmpeqq_n_s32(rounded, 0)));
+}
+
+static inline uint32_t drnn_v_counted(drnn_v_count_t count)
+{
+    return count;
 }
 
 static inline uint32_t drnn_v_any(drnn_v32_t v)
