@@ -7,8 +7,12 @@
 
 #include "drnn_activation.h"
 #include "drnn_activation_narrow.h"
-#include "drnn_activation_vector.h"
 #include "drnn_fixed.h"
+#include "drnn_vector.h"
+
+#ifdef DRNN_LANES
+#include "drnn_activation_vector.h"
+#endif
 
 static void add_column(int64_t *m, const int16_t *column, uint32_t rows, int64_t factor)
 {
