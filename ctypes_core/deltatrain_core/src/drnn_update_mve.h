@@ -46,7 +46,8 @@ static inline uint32_t drnn_step_mve(int16_t *w, const int32_t *sums, uint32_t r
         steps = vshrntq_n_s32(steps, drnn_quotients_mve(pairs.val[1], m, shift, vmovltq_u16(random)), 16);
         const int16x8_t before = vldrhq_s16(&w[row]);
         const int16x8_t after = vmaxq_s16(vqsubq_s16(before, steps), least);
-        count = vaddvaq_p_u16(count, ones, vcmpneq_s16(after, vsubq_s16(before, steps))); /* the latter modulo 2^16 */
+        const uint16x8_t differs = vreinterpretq_u16_s16(veorq_s16(after, vsubq_s16(before, steps))); /* modulo 2^16 */
+        count = vaddvaq_u16(count, vminq_u16(differs, ones));
         vstrhq_s16(&w[row], after);
     }
     *saturated = count;

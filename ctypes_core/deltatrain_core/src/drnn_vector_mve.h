@@ -79,12 +79,12 @@ static inline drnn_v32_t drnn_v_abs(drnn_v32_t v)
 
 static inline drnn_v32_t drnn_v_shift_left(drnn_v32_t v, int bits)
 {
-    return vshlq_r_s32(v, bits);
+    return __builtin_constant_p(bits) ? v << bits : vshlq_r_s32(v, bits);
 }
 
 static inline drnn_v32_t drnn_v_shift_right(drnn_v32_t v, int bits)
 {
-    return vshlq_r_s32(v, -bits);
+    return __builtin_constant_p(bits) ? v >> bits : vshlq_r_s32(v, -bits);
 }
 
 static inline drnn_v32_t drnn_v_round_shift(drnn_v32_t v, int bits)
@@ -104,7 +104,8 @@ static inline drnn_v32_t drnn_v_mul_high(drnn_v32_t a, drnn_v32_t b)
 
 static inline drnn_v32_t drnn_v_with_sign(drnn_v32_t v, drnn_v32_t of)
 {
-    return vnegq_m_s32(v, v, vcmpltq_n_s32(of, 0));
+    const drnn_v32_t sign = of >> 31;
+    return vsubq_s32(veorq_s32(v, sign), sign);
 }
 
 static inline drnn_v32_t drnn_v_gather(const uint32_t *table, drnn_v32_t index)
@@ -112,9 +113,15 @@ static inline drnn_v32_t drnn_v_gather(const uint32_t *table, drnn_v32_t index)
     return vreinterpretq_s32_u32(vldrwq_gather_shifted_offset_u32(table, vreinterpretq_u32_s32(index)));
 }
 
+/* 1 where v is not 0. Without predicates, which the compiler moves to and fro. */
+static inline uint32x4_t drnn_not_zero_mve(drnn_v32_t v)
+{
+    return vminq_u32(vreinterpretq_u32_s32(v), vdupq_n_u32(1));
+}
+
 static inline uint32_t drnn_v_count_unlike(uint32_t count, drnn_v32_t a, drnn_v32_t b)
 {
-    return vaddvaq_p_u32(count, vdupq_n_u32(1), vcmpneq_s32(a, b));
+    return vaddvaq_u32(count, drnn_not_zero_mve(veorq_s32(a, b)));
 }
 
 typedef uint32_t drnn_v_count_t;
@@ -126,7 +133,7 @@ static inline drnn_v_count_t drnn_v_no_count(void)
 
 static inline void drnn_v_count_lost(drnn_v_count_t *count, drnn_v32_t rounded, drnn_v32_t exact)
 {
-    *count = vaddvaq_p_u32(*count, vdupq_n_u32(1), vcmpneq_m_n_s32(exact, 0, vcmpeqq_n_s32(rounded, 0)));
+    *count = vaddvaq_u32(*count, vsubq_u32(drnn_not_zero_mve(exact), drnn_not_zero_mve(rounded)));
 }
 
 static inline uint32_t drnn_v_counted(drnn_v_count_t count)
@@ -141,7 +148,7 @@ static inline uint32_t drnn_v_any(drnn_v32_t v)
 
 static inline int drnn_v_is_zero(drnn_v32_t v)
 {
-    return vcmpneq_n_s32(v, 0) == 0;
+    return vmaxavq_s32(0, v) == 0;
 }
 
 static inline uint32_t drnn_v_beyond(const int16_t *v, const int16_t *v_hat, int32_t below)
