@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 import deltatrain_core
 import deltatrain_firmware
 from deltatrain.features import FeatureConfig
+from deltatrain.memory import Memory
 from deltatrain.model import N_ACCUMULATORS, N_GATES
 from deltatrain.quant_model import QuantLayer, QuantModel
 from deltatrain.scale import Scale
@@ -107,12 +108,12 @@ SANITIZED = ("gcc", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-
 @pytest.fixture(scope="session")
 def native_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[QuantModel, tuple[str, ...]], Path]:
     """Build the firmware's loop and server for this PC, by a compiler and its flags; it serves one TCP socket."""
-    built: dict[tuple[bytes, tuple[str, ...]], Path] = {}
+    built: dict[tuple[bytes, Memory, tuple[str, ...]], Path] = {}
 
     def build(model: QuantModel, compiler: tuple[str, ...]) -> Path:
         if shutil.which(compiler[0]) is None:
             pytest.skip(f"{compiler[0]} is not installed; `make setup` installs it")
-        key = model.hash(), compiler
+        key = model.hash(), model.memory, compiler
         if key not in built:
             folder = tmp_path_factory.mktemp("native")
             for name, text in generate(model).items():

@@ -22,6 +22,7 @@ import deltatrain_core.network
 from deltatrain.exemplars import Exemplars, encode, store
 from deltatrain.features import FeatureConfig
 from deltatrain.fixed import FixedNetwork, SampleResult
+from deltatrain.memory import Memory
 from deltatrain.model import N_ACCUMULATORS, N_GATES
 from deltatrain.quant_model import QuantLayer, QuantModel
 from deltatrain.reference import READOUT_KINDS as READOUTS
@@ -448,6 +449,8 @@ def run(n_steps: int, seed: int, large: bool = False) -> int:
             )
             if not large and rng.random() < 0.4:
                 model = replace(model, replay=random_exemplars(rng, model))
+            if not large and rng.random() < 0.4:
+                model = replace(model, memory=Memory("checkpoints", int(rng.integers(1, model.max_steps + 1))))
             oracle, core = FixedNetwork(model), CoreNetwork(model)
             settings = random_settings(rng, model)
             for network in (oracle, core):

@@ -24,10 +24,11 @@ Columns = NDArray[np.int16]
 _DECLARATIONS = """
 typedef struct { uint32_t place; int32_t factor; } drnn_entry_t;
 int drnn_add_columns(int32_t *sums, const int16_t *base, uint32_t first, uint32_t end, const drnn_entry_t *entries,
-                     uint32_t n);
-void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const drnn_entry_t *entries, uint32_t n);
+                     uint32_t n, int is_even);
+void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const drnn_entry_t *entries, uint32_t n,
+                      int is_even);
 void drnn_dot_columns(int64_t *products, const int16_t *base, uint32_t rows, const int16_t *dm,
-                      const drnn_entry_t *entries, uint32_t n);
+                      const drnn_entry_t *entries, uint32_t n, int is_even);
 """
 
 
@@ -83,7 +84,7 @@ def test_added_columns_are_exact_or_refused(kernels: Any) -> None:
         first = int(rng.integers(rows + 1))
         sums, entries = before.astype(np.int32), entries_of(ffi, rows, factors)
         fits = lib.drnn_add_columns(
-            pointer(ffi, "int32_t", sums), pointer(ffi, "int16_t", columns), first, rows, entries, n
+            pointer(ffi, "int32_t", sums), pointer(ffi, "int16_t", columns), first, rows, entries, n, 0
         )
         products = columns.astype(np.int64) * factors[:, None]
         exact = before + products.sum(axis=0)
@@ -106,7 +107,7 @@ def test_summed_columns_are_exact(kernels: Any) -> None:
         if np.abs(factors).sum() > FACTOR_SUM:
             factors = factors * FACTOR_SUM // np.abs(factors).sum() // 2
         sums, entries = np.empty(rows, np.int32), entries_of(ffi, rows, factors)
-        lib.drnn_sum_columns(pointer(ffi, "int32_t", sums), pointer(ffi, "int16_t", columns), rows, entries, n)
+        lib.drnn_sum_columns(pointer(ffi, "int32_t", sums), pointer(ffi, "int16_t", columns), rows, entries, n, 0)
         np.testing.assert_array_equal(sums, (columns.astype(np.int64) * factors[:, None]).sum(axis=0))
 
 
@@ -124,5 +125,6 @@ def test_dot_products_are_exact(kernels: Any) -> None:
             pointer(ffi, "int16_t", dm),
             entries,
             n,
+            0,
         )
         np.testing.assert_array_equal(products, columns.astype(np.int64) @ dm.astype(np.int64))

@@ -80,7 +80,7 @@ def make_story(
             columns_updated=70, clipped=int(rng.uniform() > 0.3), grad_exponent=-20, dm_exponent=3,
             bound_m=40000, bound_e=-14, n_targets=1, n_wrong=int(not right),
             saturated_h=0, saturated_c=0, saturated_grad=0,
-            saturated_w=int(number == 3), underflow_dm=int(rng.integers(0, 90)),
+            saturated_w=int(number == 3), underflow_dm=int(rng.integers(0, 90)), macs_recomputed=0,
         )  # fmt: skip
         steps.append(Step(Sample(np.zeros((frames, 16), np.int16), label, f"{label}_{speaker}_{number}"), result))
         counts.append(int(macs * 5.2 + 400_000))

@@ -4,7 +4,7 @@ from deltatrain_codegen.build import ExportResult, export
 from deltatrain_codegen.elf import FirmwareSize, measure
 from deltatrain_codegen.generate import generate
 from deltatrain_codegen.library import LibraryResult, export_library
-from deltatrain_codegen.memory import check_fits, ram_needed
+from deltatrain_codegen.memory import check_fits, for_inference, plan_memory, ram_needed
 from deltatrain_codegen.plan import ArenaPlan, arena_bytes, arena_plan
 
 __all__ = [
@@ -17,7 +17,9 @@ __all__ = [
     "check_fits",
     "export",
     "export_library",
+    "for_inference",
     "generate",
     "measure",
+    "plan_memory",
     "ram_needed",
 ]

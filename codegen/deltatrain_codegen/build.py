@@ -22,10 +22,8 @@ from deltatrain_codegen.plan import arena_plan
 
 ELF = "firmware.elf"
 
-# -O2 takes 2 to 4 % fewer instructions for a training step than -O3 (LSTM and GRU 16→64, Cortex-M4), and less flash.
 COMPILE_FLAGS = (
     "-std=c11",
-    "-O2",
     "-ffunction-sections",
     "-fdata-sections",
     "-Wall",
@@ -33,6 +31,10 @@ COMPILE_FLAGS = (
     "-Wconversion",
     "-Werror",
 )
+# Loops that a training step spends its time in go by speed, where -O2 takes fewer instructions than -O3 and less flash;
+# all else goes by size.
+FAST, SMALL = "-O2", "-Os"
+FAST_SOURCES = frozenset(f"drnn_{name}.c" for name in ("accumulators", "gru", "kernels", "lstm", "rnn"))
 # No C library: the firmware brings the three functions that the compiler asks for, libgcc the rest.
 LINK_FLAGS = ("-nostdlib", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,--fatal-warnings")
 N_PROCESSES = 2
@@ -90,7 +92,7 @@ def export(
             (out_dir / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise BuildError(f"cannot write to {out_dir} ({error.strerror}); name another folder") from error
-    _build(compiler, board, out_dir, elf, tell, phases)
+    _build(compiler, board, model, out_dir, elf, tell, phases)
     size = measure(elf)
     if size.flash_bytes > board.flash_bytes:
         elf.unlink()
@@ -153,13 +155,27 @@ def link_flags(board: Board) -> list[str]:
     ]
 
 
-def _build(compiler: str, board: Board, out_dir: Path, elf: Path, tell: Progress, phases: bool) -> None:
+def choice_flags(model: QuantModel) -> list[str]:
+    """What builds in a model's cells, its readout and its plan of memory alone."""
+    chosen = {
+        "CELLS": sorted({layer.cell for layer in model.layers}),
+        "READOUTS": [model.readout],
+        "MEMORIES": [model.memory.kind],
+    }
+    return [
+        f"-DDRNN_{kind}=({'|'.join(f'1u<<DRNN_{name.upper()}' for name in names)})" for kind, names in chosen.items()
+    ]
+
+
+def _build(
+    compiler: str, board: Board, model: QuantModel, out_dir: Path, elf: Path, tell: Progress, phases: bool
+) -> None:
     sources = [*firmware_sources(board), out_dir / SOURCE]
-    hooks: list[str] = []
+    flags = [*compile_flags(board, out_dir), *choice_flags(model)]
     if phases:
         sources.append(deltatrain_firmware.phases().with_suffix(".c"))
-        hooks += ["-include", str(deltatrain_firmware.phases())]
-    compile_and_link(compiler, board, sources, [*compile_flags(board, out_dir), *hooks], elf, tell)
+        flags += ["-include", str(deltatrain_firmware.phases())]
+    compile_and_link(compiler, board, sources, flags, elf, tell)
 
 
 def compile_and_link(
@@ -173,6 +189,7 @@ def compile_and_link(
             [
                 compiler,
                 *COMPILE_FLAGS,
+                FAST if source.name in FAST_SOURCES else SMALL,
                 *flags,
                 # Whatever names a file names it without the folders of this machine.
                 f"-ffile-prefix-map={source.parent}=.",

@@ -50,6 +50,7 @@ def export_library(model: QuantModel, out_dir: Path) -> LibraryResult:
         "main.c": template("main.c.j2").render(
             readout=model.readout,
             replay=model.replay,
+            trains=model.memory.kind != "inference",
             n_frames=min(_EXAMPLE_FRAMES, model.max_steps),
             n_epochs=_EXAMPLE_EPOCHS,
             one=min(1 << model.layers[0].x_frac_bits, lib.DRNN_V_MAX),
@@ -58,6 +59,8 @@ def export_library(model: QuantModel, out_dir: Path) -> LibraryResult:
             version=deltatrain.__version__,
             model_hash=model.hash().hex(),
             arena_bytes=plan.total,
+            memory=model.memory,
+            trains=model.memory.kind != "inference",
             purposes=plan.by_purpose(),
             parameter_bytes=sum(tensor.nbytes for tensor in model.tensors().values()),
             n_in=model.n_in,

@@ -20,8 +20,14 @@ PURPOSES = {
     "event_mask": "events",
     "event_start": "events",
     "event_value": "events",
+    "frames": "checkpoints",
+    "checkpoints": "checkpoints",
+    "last_states": "checkpoints",
+    "gradient": "gradient",
+    "delta_sum": "gradient",
 }
 SCRATCH = "scratch"
+ALWAYS_SHOWN = ("weights", "history", "events", SCRATCH)
 
 
 @dataclass(frozen=True)
@@ -32,15 +38,18 @@ class ArenaPlan:
     total: int
 
     def by_purpose(self) -> dict[str, int]:
-        """Bytes for trained weights, a sample's history, its events, and scratch; they add up to `total`."""
-        purposes = {"weights": 0, "history": 0, "events": 0, SCRATCH: 0}
+        """Bytes for trained weights, a sample's history, its events, and scratch; they add up to `total`.
+
+        With checkpoints, those (and the inputs) and the gradient's buffer have purposes of their own.
+        """
+        purposes = dict.fromkeys(["weights", "history", "events", "checkpoints", "gradient", SCRATCH], 0)
         for region, size in self.regions.items():
             purposes[PURPOSES.get(region.rpartition(".")[2], SCRATCH)] += size
-        return purposes
+        return {name: size for name, size in purposes.items() if size or name in ALWAYS_SHOWN}
 
 
 def arena_plan(model: QuantModel) -> ArenaPlan:
-    """The arena that training a model takes, at worst-case events.
+    """The arena that a model takes by its plan of memory; at worst-case events, where it has no budget of them.
 
     Raises
     ------
@@ -53,7 +62,7 @@ def arena_plan(model: QuantModel) -> ArenaPlan:
         cells = "/".join(layer.cell for layer in model.layers)
         raise ModelError(
             f"the C core refuses the model ({error}): cells {cells}, {model.n_in} inputs, "
-            f"{model.layers[-1].n_hidden} units, {model.n_outputs} outputs, {model.max_steps} steps; "
+            f"{model.layers[-1].n_hidden} units, {model.n_outputs} outputs, {model.max_steps} steps, {model.memory}; "
             "quantise a model within the limits of drnn_types.h"
         ) from error
     total = starts["total"]
@@ -63,5 +72,5 @@ def arena_plan(model: QuantModel) -> ArenaPlan:
 
 
 def arena_bytes(model: QuantModel) -> int:
-    """Bytes of arena that training a model takes, `drnn_arena_size`; ModelError as `arena_plan`."""
+    """Bytes of arena that a model takes, `drnn_arena_size`; ModelError as `arena_plan`."""
     return arena_plan(model).total

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deltatrain_core.network import NO_CLASS, NO_VALUE, CoreError, CoreNetwork, StepResult, arena_plan
+from deltatrain_core.network import NO_CLASS, NO_VALUE, CoreError, CoreNetwork, StepResult, arena_plan, arena_sizes
 
 __all__ = [
     "NO_CLASS",
@@ -16,6 +16,7 @@ __all__ = [
     "CoreNetwork",
     "StepResult",
     "arena_plan",
+    "arena_sizes",
     "include_dir",
     "sources",
 ]

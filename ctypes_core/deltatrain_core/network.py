@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from deltatrain.errors import SampleRefused
 from deltatrain_core._core import ffi, lib
 
 if TYPE_CHECKING:
     from deltatrain.exemplars import Exemplars
+    from deltatrain.memory import Memory
     from deltatrain.quant_model import QuantModel
     from deltatrain.scale import Scale
 
@@ -20,6 +22,7 @@ Int16 = NDArray[np.int16]
 Int32 = NDArray[np.int32]
 
 CELLS = {"rnn": lib.DRNN_RNN, "gru": lib.DRNN_GRU, "lstm": lib.DRNN_LSTM}
+MEMORIES = {"history": lib.DRNN_HISTORY, "checkpoints": lib.DRNN_CHECKPOINTS, "inference": lib.DRNN_INFERENCE}
 READOUTS = {"last": lib.DRNN_LAST, "frames": lib.DRNN_FRAMES, "regression": lib.DRNN_REGRESSION}
 # Gates, whose weights a column holds, and accumulators, each with a bias; drnn_layer_t.
 N_GATES = {"rnn": 1, "gru": 3, "lstm": 4}
@@ -57,6 +60,10 @@ class CoreError(Exception):
         self.code = code
 
 
+class EventsError(CoreError, SampleRefused):
+    """The core dropped a sample whose events exceed the model's budget."""
+
+
 @dataclass(frozen=True)
 class StepResult:
     """The outcome of one sample: the fields of `drnn_result_t`, by the same names; see drnn_types.h."""
@@ -82,6 +89,7 @@ class StepResult:
     underflow_dm: int
     n_targets: int
     n_wrong: int
+    macs_recomputed: int
 
 
 def error_text(code: int) -> str:
@@ -90,6 +98,8 @@ def error_text(code: int) -> str:
 
 
 def _check(call: str, code: int) -> int:
+    if code == lib.DRNN_ERR_EVENTS:
+        raise EventsError(call, code)
     if code < 0:
         raise CoreError(call, code)
     return code
@@ -131,6 +141,7 @@ class _CModel:
         self.pointer.max_steps = model.max_steps
         self.pointer.readout = READOUTS[model.readout]
         self.pointer.readout_frac_bits = model.readout_frac_bits
+        self.set_memory(model.memory)
         self.pointer.learning_rate = (model.learning_rate.m, model.learning_rate.e)
         self.pointer.clip = (model.clip.m, model.clip.e)
         self.pointer.layers = self.layers
@@ -139,6 +150,14 @@ class _CModel:
         self.pointer.readout_bias = self._array("int32", model.readout_bias, model.n_outputs)
         self.pointer.replay = ffi.NULL if model.replay is None else self._replay(model.replay)
         self.pointer.hash = model.hash()
+
+    def set_memory(self, memory: Memory) -> None:
+        """Another plan of memory for the same model."""
+        try:
+            self.pointer.memory = MEMORIES[memory.kind]
+            self.pointer.segment_steps, self.pointer.event_budget = memory.segment_steps, memory.event_budget
+        except (KeyError, OverflowError) as error:
+            raise CoreError("drnn_model_t", lib.DRNN_ERR_MODEL) from error
 
     def _replay(self, store: Exemplars) -> Any:
         count = len(store.labels)
@@ -173,6 +192,16 @@ def arena_plan(model: QuantModel) -> dict[str, int]:
         for name, _ in ffi.typeof("drnn_layer_plan_t").fields
     }
     return starts | {name: int(getattr(plan, name)) for name, _ in ffi.typeof("drnn_plan_t").fields if name != "layers"}
+
+
+def arena_sizes(model: QuantModel, memories: Iterable[Memory]) -> list[int]:
+    """Bytes of arena by each plan of memory; 0 where the core does not support the model by it."""
+    c_model = _CModel(model)
+    sizes = []
+    for memory in memories:
+        c_model.set_memory(memory)
+        sizes.append(int(lib.drnn_arena_size(c_model.pointer)))
+    return sizes
 
 
 class CoreNetwork:
@@ -297,6 +326,11 @@ class CoreNetwork:
     def replay_next(self) -> int:
         """Number of the exemplar that `replay` would take now."""
         return _check("drnn_replay_next", lib.drnn_replay_next(self._net))
+
+    @property
+    def n_refused(self) -> int:
+        """Samples dropped so far because their events exceeded the model's budget."""
+        return int(self._net.n_refused)
 
     def tensor(self, name: str) -> NDArray[Any]:
         """A copy of a tensor, flat; names as in TENSOR_IDS."""

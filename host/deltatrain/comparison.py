@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deltatrain.errors import SampleRefused
 from deltatrain.model import FloatModel
 from deltatrain.quant_model import QuantModel
 from deltatrain.quantize import H_FRAC_BITS, TARGET_FRAC_BITS, dequantize
 from deltatrain.reference import SgdTrainer
-from deltatrain.training import Engine, Progress, Running, Sample, Settings, Step
+from deltatrain.training import Engine, Progress, Running, Sample, Settings, Step, Taken
 from deltatrain_core import StepResult
 
 Words = NDArray[Any]
@@ -61,6 +62,9 @@ class Comparison:
         Distance of the trained weights from the float reference's, over the distance that these moved.
     float_model : FloatModel or None
         The float reference after the run.
+    refused : int
+        Samples that the first engine refused, for their events exceeded the model's budget. Where one engine refuses
+        and another does not, that is a word that differs.
     """
 
     steps: tuple[Step, ...]
@@ -70,6 +74,7 @@ class Comparison:
     float_error: float | None = None
     float_weight_error: float | None = None
     float_model: FloatModel | None = None
+    refused: int = 0
 
     @property
     def new_steps(self) -> tuple[Step, ...]:
@@ -153,6 +158,19 @@ class FloatShadow:
         return distance(trained, now) / moved if moved else 0.0
 
 
+def _train(engine: Engine, sample: Sample, top_hidden: str) -> tuple[NDArray[np.int16], Any] | None:
+    """Hidden states (T, H) and outcome of a step on a sample; None where the engine refuses it."""
+    try:
+        if sample.replayed:  # its frames do not pass here, so only the last hidden state is known
+            result = engine.replay()
+            return engine.tensor(top_hidden).reshape(1, -1), result
+        engine.begin()
+        hidden = engine.push(sample.frames, targets=sample.targets)
+        return hidden, sample.train(engine)
+    except SampleRefused:
+        return None
+
+
 def compare(
     engines: Mapping[str, Engine],
     model: QuantModel,
@@ -162,6 +180,7 @@ def compare(
     with_float: bool = True,
     after_step: Callable[[int], None] | None = None,
     progress: Progress | None = None,
+    taken: Taken | None = None,
 ) -> Comparison:
     """Train all engines on the same samples from the model's weights and compare every word after every step.
 
@@ -172,6 +191,8 @@ def compare(
     after_step : callable, optional
         Called with the number of the step just trained, before its weights are read: where a test corrupts
         a word.
+    taken : callable, optional
+        As of `training.train`: which exemplar comes in place of one among the samples where some were refused.
     """
     for engine in engines.values():
         engine.reset_weights()
@@ -181,18 +202,23 @@ def compare(
     shapes = {name: tensor.shape for name, tensor in model.tensors().items()}
     top_hidden = f"layer{len(model.layers) - 1}.hidden"
     steps: list[Step] = []
+    refused = 0
     running = Running()
 
-    for number, sample in enumerate(samples):
-        hidden, results = [], []
-        for engine in engines.values():
-            if sample.replayed:  # its frames do not pass here, so only the last hidden state is known
-                results.append(engine.replay())
-                hidden.append(engine.tensor(top_hidden).reshape(1, -1))
-                continue
-            engine.begin()
-            hidden.append(engine.push(sample.frames, targets=sample.targets))
-            results.append(sample.train(engine))
+    for number, planned in enumerate(samples):
+        sample = planned if taken is None else taken(planned, len(steps))
+        outcomes = [_train(engine, sample, top_hidden) for engine in engines.values()]
+        whole = [outcome for outcome in outcomes if outcome is not None]
+        if len(whole) < len(outcomes):
+            refusals = [np.array([outcome is None]) for outcome in outcomes]
+            tally.add(number, sample.name, "refused", refusals, (1,))
+            refused += outcomes[0] is None
+            if progress is not None:
+                progress(
+                    number + 1, len(samples), {**running.shown(), "refused": refused, "different": tally.different}
+                )
+            continue
+        hidden, results = [states for states, _ in whole], [result for _, result in whole]
         if after_step is not None:
             after_step(number)
 
@@ -211,7 +237,7 @@ def compare(
         if progress is not None:
             progress(number + 1, len(samples), {**running.add(steps[-1]), "different": tally.different})
 
-    outcome = Comparison(tuple(steps), tally.compared, tally.different, tally.first)
+    outcome = Comparison(tuple(steps), tally.compared, tally.different, tally.first, refused=refused)
     if shadow is None:
         return outcome
     first = next(iter(engines.values()))

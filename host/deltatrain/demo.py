@@ -118,7 +118,7 @@ def run(config: DemoConfig, reporter: Reporter) -> Story:
         settings.apply(device)
         with part("evaluating"), reporter.bar(f"errors of {speaker} before") as progress:
             before = evaluate(device, test.items, model.n_outputs, progress)
-        host, oracle = CoreNetwork(model), FixedNetwork(model)
+        host, oracle = CoreNetwork(session.model), FixedNetwork(session.model)
         settings.apply(host)
         known_before = evaluate(host, known_test, model.n_outputs).error
         with part("training and comparing"), reporter.bar("training on the device") as progress:

@@ -28,5 +28,9 @@ class BuildError(DeltatrainError):
     """The toolchain is missing, refused a source, or the result does not fit the target."""
 
 
+class SampleRefused(DeltatrainError):
+    """A sample's events exceed the model's budget: the engine dropped it, trained nothing, and counted it."""
+
+
 class DeviceError(DeltatrainError):
     """The board, the emulator or the line between did not answer as agreed."""

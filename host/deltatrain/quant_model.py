@@ -18,6 +18,7 @@ from deltatrain import model_file
 from deltatrain.errors import InputError, ModelError
 from deltatrain.exemplars import Exemplars
 from deltatrain.features import FeatureConfig
+from deltatrain.memory import WHOLE_HISTORY, Memory
 from deltatrain.model import N_ACCUMULATORS, N_GATES
 from deltatrain.readouts import NOT_SCALED, TargetScale
 from deltatrain.reference import READOUT_KINDS
@@ -98,6 +99,7 @@ class QuantModel:
     class_names : names of the outputs: classes, or the values of a regression.
     learning_rate, clip : defaults of training, which the user may override at run time.
     replay : recordings of old speakers, kept so that they can be trained again; or None.
+    memory : how much of a sample's history is held at once; no part of the hash, for no word depends on it.
     """
 
     layers: tuple[QuantLayer, ...]
@@ -113,6 +115,7 @@ class QuantModel:
     readout: str = "last"
     target_scale: TargetScale = NOT_SCALED
     replay: Exemplars | None = None
+    memory: Memory = WHOLE_HISTORY
 
     @property
     def n_in(self) -> int:
@@ -169,6 +172,7 @@ class QuantModel:
             "features": self.features.to_dict(),
             "target_scale": self.target_scale.to_dict(),
             "provenance": self.provenance,
+            "memory": self.memory.to_dict(),
             **({} if self.replay is None else {"replay_names": list(self.replay.names)}),
         }
         model_file.write(path, model_file.QUANTISED, description, self.tensors() | self._stored())
@@ -231,6 +235,7 @@ def _from_description(description: dict[str, Any], tensors: dict[str, NDArray[An
         provenance=dict(description["provenance"]),
         readout=description.get("readout", "last"),
         target_scale=TargetScale.from_dict(description.get("target_scale")),
+        memory=Memory.from_dict(description.get("memory")),
     )
 
 

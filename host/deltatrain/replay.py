@@ -16,7 +16,7 @@ from deltatrain.exemplars import ENTRY_BYTES, MAX_EXEMPLARS, Exemplars, encode, 
 from deltatrain.fixed.rounding import draw
 from deltatrain.personal import pretraining_items
 from deltatrain.quant_model import QuantModel
-from deltatrain.training import Sample, Settings, samples_of
+from deltatrain.training import Sample, Settings, Taken, samples_of
 
 IntArray = NDArray[np.int64]
 
@@ -117,6 +117,17 @@ def with_replay(model: QuantModel, samples: Sequence[Sample], settings: Settings
             number = draw(settings.seed, (step + len(turns)) % 2**32, len(exemplars or ()))
             turns.append(exemplar(model, number))
     return tuple(turns)
+
+
+def taken(model: QuantModel, settings: Settings, step: int = 0) -> Taken:
+    """For samples of `with_replay`: which exemplar an engine takes that has trained less, for samples were refused."""
+
+    def after(sample: Sample, n_trained: int) -> Sample:
+        if not sample.replayed or model.replay is None:
+            return sample
+        return exemplar(model, draw(settings.seed, (step + n_trained) % 2**32, len(model.replay)))
+
+    return after
 
 
 def exemplar(model: QuantModel, number: int) -> Sample:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
@@ -20,10 +20,11 @@ from deltatrain.targets import Board, Emulator, parse_target, running
 
 @dataclass
 class Session:
-    """An open device, and what is known about where it runs."""
+    """An open device, and what is known about where it runs; `model` has the device's own plan of memory."""
 
     device: Device
     board_title: str
+    model: QuantModel
     build: FirmwareSize | None = None
 
     def size(self) -> FirmwareSize:
@@ -40,8 +41,9 @@ def opened(target: str | None, model: QuantModel, out: Path | None, say: Callabl
     Parameters
     ----------
     target : str or None
-        `qemu:BOARD` builds the firmware (into `out`, or a temporary folder) and emulates it until the block ends;
-        a serial port is opened; None means the emulator that `deltatrain flash` left running.
+        `qemu:BOARD` builds the firmware (into `out`, or a temporary folder), by the plan of memory that takes the least
+        RAM, and emulates it until the block ends; a serial port is opened; None means the emulator that
+        `deltatrain flash` left running.
 
     Raises
     ------
@@ -59,11 +61,11 @@ def opened(target: str | None, model: QuantModel, out: Path | None, say: Callabl
                 Device.open(emulator.port) as device,
             ):
                 device.check_model(model.hash())
-                yield Session(device, board.title, size)
+                yield Session(device, board.title, replace(model, memory=device.info.memory), size)
     else:
         with Device.open(where.port or "") as device:
             device.check_model(model.hash())
-            yield Session(device, device.info.board)
+            yield Session(device, device.info.board, replace(model, memory=device.info.memory))
 
 
 def board_of(target: str) -> Board:
@@ -90,9 +92,9 @@ def check_firmware(elf: Path, board: Board) -> None:
 
 def _build(model: QuantModel, board: Board, out: Path, say: Callable[[str], None]) -> FirmwareSize:
     # The code generator is a package of its own, which imports this one.
-    from deltatrain_codegen import export
+    from deltatrain_codegen import export, plan_memory
 
-    built = export(model, board, out, lambda text: say(text[0].upper() + text[1:] + "."))
+    built = export(plan_memory(model), board, out, lambda text: say(text[0].upper() + text[1:] + "."))
     return FirmwareSize(built.flash_bytes, built.ram_bytes, built.ram, built.arena_bytes)
 
 

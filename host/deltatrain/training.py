@@ -5,7 +5,7 @@ Everything here is the same for all of them, so that what differs can only be th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, overload
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltatrain.datasets import Dataset
-from deltatrain.errors import InputError
+from deltatrain.errors import InputError, SampleRefused
 from deltatrain.model import N_GATES
 from deltatrain.quant_model import QuantModel
 from deltatrain.quantize import H_FRAC_BITS, quantize_features, quantize_targets, quantize_threshold
@@ -21,6 +21,7 @@ from deltatrain.scale import Scale
 from deltatrain.thresholds import Thresholds, per_layer
 
 LOSS_ONE = 2**16
+NO_PREDICTION = -1  # of a sample that was refused
 DEFAULT_REPLAY_RATE = 0.5
 MAX_REPLAY_RATE = 16
 ZERO = Scale(0, 0)
@@ -284,6 +285,9 @@ class Evaluation:
     n_classes : int
     judged_by : {"utterances", "frames", "values"}
         What `error` is counted by.
+    refused : int
+        Samples that the engine refused, for their events exceeded its model's budget: not recognised, their prediction
+        is NO_PREDICTION, and without part in the errors of frames and values.
     frame_error : float or None
         Fraction of wrong frames, of a readout of classes at every frame.
     mean_squared_error : float or None
@@ -294,6 +298,7 @@ class Evaluation:
     predictions: tuple[int, ...]
     n_classes: int
     judged_by: str = "utterances"
+    refused: int = 0
     frame_error: float | None = None
     mean_squared_error: float | None = None
 
@@ -315,7 +320,9 @@ class Evaluation:
     def confusion(self) -> NDArray[np.int64]:
         """(n_classes, n_classes): row is the true class, column the predicted one."""
         matrix = np.zeros((self.n_classes, self.n_classes), np.int64)
-        np.add.at(matrix, (list(self.labels), list(self.predictions)), 1)
+        for label, prediction in zip(self.labels, self.predictions, strict=True):
+            if prediction != NO_PREDICTION:
+                matrix[label, prediction] += 1
         return matrix
 
 
@@ -328,7 +335,11 @@ def evaluate(engine: Engine, samples: Sequence[Sample], n_classes: int, progress
     errors, losses = [], []
     for done, sample in enumerate(samples, 1):
         engine.begin()
-        engine.push(sample.frames, want_hidden=False, targets=sample.targets)
+        try:
+            engine.push(sample.frames, want_hidden=False, targets=sample.targets)
+        except SampleRefused:
+            predictions.append(NO_PREDICTION)
+            continue
         result = engine.infer()
         predictions.append(int(result.predicted))
         n_targets.append(int(result.n_targets))
@@ -338,11 +349,18 @@ def evaluate(engine: Engine, samples: Sequence[Sample], n_classes: int, progress
         if progress is not None:
             weights = None if judged_by == "utterances" else n_targets
             progress(done, len(samples), {"error": pooled_error(judged_by, errors, weights)})
+    refused = predictions.count(NO_PREDICTION)
+    if refused == len(samples):
+        raise InputError(
+            f"every sample was refused ({refused}), for its events exceed the model's budget; "
+            "export with a larger --event-budget"
+        )
     return Evaluation(
         tuple(s.label for s in samples),
         tuple(predictions),
         n_classes,
         judged_by,
+        refused=refused,
         frame_error=sum(n_wrong) / sum(n_targets) if targets is not None and targets.ndim == 1 else None,
         mean_squared_error=(
             float(np.average(losses, weights=n_targets)) if targets is not None and targets.ndim == 2 else None
@@ -407,25 +425,63 @@ class Running:
     losses: list[float] = field(default_factory=list)
     errors: list[float] = field(default_factory=list)
     wrong: list[bool] = field(default_factory=list)
+    judged_by: str = "utterances"
 
-    def add(self, step: Step) -> dict[str, float]:
+    def add(self, step: Step) -> dict[str, Any]:
         """Take a step in, unless it replays what is no news; what to show beside the bar."""
         if not step.sample.replayed:
             self.losses.append(step.loss)
             self.errors.append(step.error)
             self.wrong.append(not step.correct)
+            self.judged_by = step.sample.judged_by
+        return self.shown()
+
+    def shown(self) -> dict[str, Any]:
+        """Mean loss and error over the last samples; nothing before the first."""
+        if not self.losses:
+            return {}
         recent = slice(-self.window, None)
-        error = pooled_error(step.sample.judged_by, self.errors[recent])
+        error = pooled_error(self.judged_by, self.errors[recent])
         return {"loss": float(np.mean(self.losses[recent])), "error": error}
 
 
-def train(engine: Engine, samples: Sequence[Sample], progress: Progress | None = None) -> list[Step]:
-    """One pass of batch-1 SGD over the samples, in their order; exemplars among them come from the engine's store."""
+Taken = Callable[[Sample, int], Sample]
+"""A sample as an engine takes it that has trained this many steps: which exemplar comes when depends on the step."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a pass left: its steps, and the samples that were refused, for their events exceeded the model's budget."""
+
+    steps: tuple[Step, ...]
+    refused: tuple[Sample, ...]
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+def train(
+    engine: Engine, samples: Sequence[Sample], progress: Progress | None = None, taken: Taken | None = None
+) -> Trained:
+    """One pass of batch-1 SGD over the samples, in their order; exemplars among them come from the engine's store.
+
+    A sample that the engine refuses takes no step; `taken` tells which exemplars then come instead of those among the
+    samples.
+    """
     steps: list[Step] = []
+    refused: list[Sample] = []
     running = Running()
-    for done, sample in enumerate(samples, 1):
-        steps.append(Step(sample, sample.train_whole(engine)))
-        shown = running.add(steps[-1])
+    for done, planned in enumerate(samples, 1):
+        sample = planned if taken is None else taken(planned, len(steps))
+        try:
+            steps.append(Step(sample, sample.train_whole(engine)))
+        except SampleRefused:
+            refused.append(sample)
+        else:
+            running.add(steps[-1])
         if progress is not None:
-            progress(done, len(samples), shown)
-    return steps
+            progress(done, len(samples), running.shown() | ({"refused": len(refused)} if refused else {}))
+    return Trained(tuple(steps), tuple(refused))

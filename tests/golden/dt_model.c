@@ -5,10 +5,13 @@
  */
 #include "dt_model.h"
 
-_Static_assert(DRNN_ABI_VERSION == 4, "generated for another version of the C core");
+_Static_assert(DRNN_ABI_VERSION == 5, "generated for another version of the C core");
 _Static_assert(DT_N_IN <= DRNN_MAX_WIDTH && DT_N_HIDDEN <= DRNN_MAX_WIDTH, "layer too wide for the C core");
 _Static_assert(DT_N_OUTPUTS <= DRNN_MAX_OUTPUTS, "too many outputs for the C core");
 _Static_assert(DT_MAX_STEPS <= DRNN_MAX_STEPS, "samples too long for the C core");
+_Static_assert(DT_SEGMENT_STEPS <= DT_MAX_STEPS && (DT_SEGMENT_STEPS > 0) == (DT_MEMORY == DRNN_CHECKPOINTS),
+               "the segments do not fit the samples");
+_Static_assert(DT_EVENT_BUDGET <= UINT16_MAX, "the event budget is wider than its field");
 
 /* Layer 0, weights [n_in + n_hidden][4 * n_hidden]: each row a column of W, gates i, f, g, o.
  * Those of x: Q1.14, -0.3548 to 0.365.
@@ -89,12 +92,15 @@ static const drnn_layer_t dt_layers[1] = {
 };
 
 const drnn_model_t dt_model = {
-    .abi_version = 4,
+    .abi_version = 5,
     .n_layers = 1,
     .n_outputs = DT_N_OUTPUTS,
     .max_steps = DT_MAX_STEPS,
     .readout = DT_READOUT,
     .readout_frac_bits = 13,
+    .memory = DT_MEMORY,
+    .segment_steps = DT_SEGMENT_STEPS,
+    .event_budget = DT_EVENT_BUDGET,
     .learning_rate = {41943u, -19}, /* 0.08 */
     .clip = {32768u, -14}, /* 2 */
     .layers = dt_layers,

@@ -5,7 +5,10 @@
 /* Compute the arena's layout. Returns 0, or DRNN_ERR_MODEL when the model is not supported. */
 int drnn_plan(const drnn_model_t *model, drnn_plan_t *plan);
 
-/* Bytes of arena that training this model takes, at worst-case events; 0 when the model is not supported. */
+/*
+ * Bytes of arena that this model takes: to train it, at worst-case events where it has no budget of them, or to run it
+ * where it is built for inference only. 0 when the model is not supported.
+ */
 size_t drnn_arena_size(const drnn_model_t *model);
 
 /*
@@ -18,8 +21,8 @@ int drnn_init(drnn_t *net, const drnn_model_t *model, void *arena, size_t arena_
 int drnn_reset_weights(drnn_t *net);
 
 /*
- * Set learning rate, clip, beta, thresholds, seed and step number, also during a sample: its next frames take the
- * thresholds. Error: DRNN_ERR_RANGE.
+ * Set learning rate, clip, beta, thresholds, seed and step number, also during a sample, which keeps the thresholds that it
+ * began with. Error: DRNN_ERR_RANGE.
  */
 int drnn_configure(drnn_t *net, const drnn_config_t *config);
 
@@ -29,7 +32,8 @@ int drnn_begin(drnn_t *net);
 /*
  * One frame x [n_in], int16 in the first layer's input format, |x| <= DRNN_V_MAX; in each layer: delta encoding,
  * W.Delta over the active columns, the cell. Returns the number of frames so far. Errors: DRNN_ERR_STATE,
- * DRNN_ERR_TOO_LONG, DRNN_ERR_RANGE (the sample is then as before the call).
+ * DRNN_ERR_TOO_LONG, DRNN_ERR_RANGE (the sample is then as before the call); DRNN_ERR_EVENTS (the sample is dropped, and
+ * counted in `n_refused`).
  */
 int drnn_push(drnn_t *net, const int16_t *x);
 
@@ -55,13 +59,13 @@ int drnn_infer(drnn_t *net, drnn_result_t *result);
 /*
  * End the sample by one step of SGD on the mean loss of the frames that were given a target, and
  * beta * sum |Delta h| over all layers: backward through time, clip, update. The history is consumed.
- * Errors (nothing changed): DRNN_ERR_READOUT, DRNN_ERR_STATE, DRNN_ERR_EMPTY.
+ * Errors (nothing changed): DRNN_ERR_INFERENCE, DRNN_ERR_READOUT, DRNN_ERR_STATE, DRNN_ERR_EMPTY.
  */
 int drnn_learn(drnn_t *net, drnn_result_t *result);
 
 /*
  * The same for the readout DRNN_LAST: the label is the last frame's target.
- * Errors (nothing changed): DRNN_ERR_READOUT, DRNN_ERR_STATE, DRNN_ERR_EMPTY, DRNN_ERR_LABEL.
+ * Errors (nothing changed): DRNN_ERR_INFERENCE, DRNN_ERR_READOUT, DRNN_ERR_STATE, DRNN_ERR_EMPTY, DRNN_ERR_LABEL.
  */
 int drnn_train(drnn_t *net, uint16_t label, drnn_result_t *result);
 
@@ -74,7 +78,7 @@ int drnn_replay_next(const drnn_t *net);
 /*
  * Begin a sample, push the frames of the exemplar drnn_replay_next with its class as their target, and end it by one
  * step of SGD: what drnn_begin, drnn_push and drnn_train or drnn_learn do. Drops an unfinished sample. Returns the
- * exemplar's number. Error (nothing changed): DRNN_ERR_REPLAY.
+ * exemplar's number. Errors: DRNN_ERR_REPLAY, DRNN_ERR_INFERENCE (nothing changed); DRNN_ERR_EVENTS, as drnn_push.
  */
 int drnn_replay(drnn_t *net, drnn_result_t *result);
 

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DRNN_ABI_VERSION 4
+#define DRNN_ABI_VERSION 5
 
 /* Q-formats that no model may change; the others are chosen by `deltatrain quantize` and stand in the layer. */
 #define DRNN_H_FRAC_BITS 14       /* hidden state and gates, range [-1, 1] */
@@ -39,6 +39,14 @@ enum drnn_readout {
     DRNN_REGRESSION = 2        /* values at every frame: squared error, averaged over the outputs too */
 };
 
+/* How much of a sample's history is held at once. Both that train give the same words. */
+enum drnn_memory {
+    DRNN_HISTORY = 0,          /* all of it */
+    DRNN_CHECKPOINTS = 1,      /* a segment's: going back, each is computed again from its checkpoint, twice; W's gradient is
+                                  summed in a buffer */
+    DRNN_INFERENCE = 2         /* a frame's: drnn_infer alone, no training */
+};
+
 /* Errors. Each code's text is in `drnn_error_text`. */
 enum drnn_error {
     DRNN_OK = 0,
@@ -51,7 +59,9 @@ enum drnn_error {
     DRNN_ERR_STATE = -7,       /* the call does not fit the state, e.g. a frame without drnn_begin */
     DRNN_ERR_TENSOR = -8,      /* no such tensor, or outside its elements, or not writable */
     DRNN_ERR_READOUT = -9,     /* the call does not fit the model's readout, e.g. a label for a regression */
-    DRNN_ERR_REPLAY = -10      /* the model keeps no exemplars */
+    DRNN_ERR_REPLAY = -10,     /* the model keeps no exemplars */
+    DRNN_ERR_EVENTS = -11,     /* the frame's events exceed the model's budget: the sample is dropped, and counted */
+    DRNN_ERR_INFERENCE = -12   /* the model was built for inference only */
 };
 
 /* A positive real number m * 2^e with 32768 <= m <= 65535, or zero: m = e = 0. Learning rate, clip and step size. */
@@ -103,6 +113,9 @@ typedef struct {
     uint16_t max_steps;        /* longest sample, frames */
     uint8_t readout;           /* enum drnn_readout */
     int8_t readout_frac_bits;  /* of the readout's weights, int16 */
+    uint8_t memory;            /* enum drnn_memory */
+    uint16_t segment_steps;    /* DRNN_CHECKPOINTS: frames of a segment, 1 .. max_steps; else 0 */
+    uint16_t event_budget;     /* events that the history holds, of each layer's frames * width, in 2^-16; 0: all of them */
     drnn_scale_t learning_rate;     /* defaults, as in drnn_config_t; that of beta is 0 */
     drnn_scale_t clip;
     const drnn_layer_t *layers;     /* [n_layers], from the input upwards */
@@ -146,6 +159,7 @@ typedef struct {
     uint32_t underflow_dm;     /* entries of dM that became 0 as int16, when stored or later, though they were not */
     uint32_t n_targets;        /* frames that were given a target */
     uint32_t n_wrong;          /* of these, where another class had the largest logit; of a regression 0 */
+    uint64_t macs_recomputed;  /* multiply-accumulates done once more, of DRNN_CHECKPOINTS: W.Delta, W.v_hat, W^T.dM */
 } drnn_result_t;
 
 /*
@@ -160,7 +174,8 @@ enum drnn_tensor_id {
     DRNN_T_HIDDEN = 4,         /* int16 [n_hidden], after the last frame */
     DRNN_T_CELL = 5,           /* int16 [n_hidden], LSTM alone, after the last frame; at first an earlier sample's */
     DRNN_T_LOGITS = 6,         /* int32 [n_outputs], outputs of the frame last judged, in training the last one */
-    DRNN_T_DM = 7,             /* int16 [n_steps][A * n_hidden], of the last training step; empty during a sample */
+    DRNN_T_DM = 7,             /* int16 [n_steps][A * n_hidden], of the last training step; empty during a sample; of
+                                  DRNN_CHECKPOINTS segment_steps at most, the first ones */
     DRNN_T_PER_LAYER = 8
 };
 
@@ -171,21 +186,30 @@ typedef struct {
     uint8_t writable;
 } drnn_tensor_t;
 
-/* Where each region of a layer starts, in bytes from the arena's base; T = max_steps. */
+/*
+ * Where each region of a layer starts, in bytes from the arena's base. T = max_steps; S = steps whose history is held at
+ * once: T, a segment, or 1.
+ */
 typedef struct {
     /* trained parameters, laid out as in the model */
     uint32_t weight, bias;
     /* history of one sample */
-    uint32_t gates;         /* int16 [T][A * n_hidden]: each gate in its accumulator's place; going back, dM there */
-    uint32_t states;        /* int16 [T][n_hidden]: LSTM c, GRU h; RNN none */
-    uint32_t event_mask;    /* uint32 [T][words]: bit j is set where v_j was active */
-    uint32_t event_start;   /* uint32 [T]: where the values of step t start; later the cursor of the update */
-    uint32_t event_value;   /* int16 [T * (n_in + n_hidden)]: the Delta of active entries, step after step */
-    /* scratch */
-    uint32_t m_acc;         /* int64 [A * n_hidden, in an upper layer n_in at least]: M (drnn_accumulators.h); going
-                               back, products and sums */
-    uint32_t v_hat;         /* int16 [n_in + n_hidden] */
+    uint32_t gates;         /* int16 [S][A * n_hidden]: each gate in its accumulator's place; going back, dM there */
+    uint32_t states;        /* int16 [1 + S][n_hidden]: LSTM c, GRU h, that before the first step too; RNN none */
+    uint32_t event_mask;    /* uint32 [S][words]: bit j is set where v_j was active */
+    uint32_t event_start;   /* uint32 [S]: where the values of step t start; later the cursor of the update */
+    uint32_t event_value;   /* int16 [drnn_max_events]: the Delta of active entries, step after step */
+    /* DRNN_CHECKPOINTS alone */
+    uint32_t checkpoints;   /* int16 [segments - 1][n_in + n_hidden + states]: v_hat, h, LSTM c before each but the first */
+    uint32_t last_states;   /* int16 [states]: h, LSTM c after the last frame */
+    uint32_t gradient;      /* int32 [n_in + n_hidden][G * n_hidden]: of W */
+    uint32_t delta_sum;     /* uint32 [n_in + n_hidden]: of a column's |Delta| over the sample */
+    uint32_t raises;        /* uint16 [DRNN_RAISES_COUNT]: where dM's exponent grows, drnn_checkpoint.c */
+    /* scratch; regions that are never in use at once share room: place_scratch in drnn_arena.c */
     uint32_t hidden;        /* int16 [n_hidden] */
+    uint32_t m_acc;         /* int64 [A * n_hidden]: M (drnn_accumulators.h); later a column's sums */
+    uint32_t v_hat;         /* int16 [n_in + n_hidden] */
+    uint32_t products;      /* int64 [n_hidden, in an upper layer n_in at least]: going back, of a step */
     uint32_t dm_acc;        /* int32 [A * n_hidden]: dM, carried */
     uint32_t d_hidden;      /* int32 [n_hidden], carried, as the following */
     uint32_t d_h_hat;       /* int32 [n_hidden] */
@@ -200,7 +224,8 @@ typedef struct {
     /* scratch */
     uint32_t logits;        /* int32 [n_outputs] */
     uint32_t d_logits;      /* int32 [n_outputs]: of the frame last judged, in full */
-    uint32_t d_outputs;     /* int16 [T, DRNN_LAST: 1][n_outputs]: of each frame, scaled; 0 without a target */
+    uint32_t frames;        /* int16 [T][n_in], DRNN_CHECKPOINTS: the sample's */
+    uint32_t d_outputs;     /* int16 [T, DRNN_LAST: 1][n_outputs], in training: of each frame, scaled; 0 without a target */
     uint32_t d_readout;     /* int64 [n_outputs][n_hidden + 1], not DRNN_LAST: gradient of the readout, its bias last */
     uint32_t entries;       /* pairs of words [T, an n_in + n_in + n_hidden at least]: a product's list (drnn_kernels.h) */
     uint32_t replay_frame;  /* int16 [n_in], where there are exemplars: the frame being decoded */
@@ -214,16 +239,21 @@ typedef struct {
     uint8_t *arena;
     drnn_plan_t plan;
     drnn_config_t config;
+    int16_t theta_x[DRNN_MAX_LAYERS];     /* of the sample: those of `config` when it began */
+    int16_t theta_h[DRNN_MAX_LAYERS];
     uint32_t phase;            /* whether a sample is under way */
     uint32_t n_steps;          /* frames of the sample so far */
+    uint32_t segment;          /* number of the segment whose history is held; DRNN_HISTORY: 0 */
+    uint32_t n_refused;        /* samples dropped because their events exceeded the budget, since drnn_init */
     uint8_t m_is_wide[DRNN_MAX_LAYERS];   /* whether M is held in 64 bits */
-    uint32_t n_events[DRNN_MAX_LAYERS];   /* of the sample so far, of inputs and hidden units alike */
+    uint32_t n_events[DRNN_MAX_LAYERS];   /* of the segment so far, of inputs and hidden units alike */
     uint32_t carried_bits[DRNN_MAX_LAYERS]; /* of the magnitudes of all that is carried back, or of one less */
     int32_t dm_exponent[DRNN_MAX_LAYERS]; /* of each layer's stored dM beyond the carried gradients' unit */
     int32_t d_shift;           /* by which the stored d_outputs were shortened */
     uint32_t n_judged;         /* frames of the sample up to the last that has a target */
     uint64_t loss_sum;         /* over the targets, Q16; of a regression Q32 */
     uint64_t readout_bound;    /* the readout's part of the norm bound */
+    uint64_t layer_bound[DRNN_MAX_LAYERS];
     drnn_result_t result;
 } drnn_t;
 

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "drnn_internal.h"
+#include "drnn_history.h"
 #include "drnn_scale.h"
 #include "drnn_softmax.h"
 
@@ -71,6 +71,7 @@ int drnn_reset_weights(drnn_t *net)
            (uint32_t)net->model->n_outputs * drnn_top_layer(net)->n_hidden * sizeof(int16_t));
     memcpy(drnn_readout_bias(net), net->model->readout_bias, net->model->n_outputs * sizeof(int32_t));
     net->n_steps = 0;
+    net->segment = 0;
     net->phase = DRNN_PHASE_IDLE;
     return DRNN_OK;
 }
@@ -121,7 +122,10 @@ static void learn(drnn_t *net)
 
 int drnn_learn(drnn_t *net, drnn_result_t *result)
 {
-    if (net->model->readout == DRNN_LAST) {
+    if (drnn_memory_of(net->model) == DRNN_INFERENCE) {
+        return DRNN_ERR_INFERENCE;
+    }
+    if (drnn_readout_of(net->model) == DRNN_LAST) {
         return DRNN_ERR_READOUT;
     }
     const int ready = sample_is_ready(net);
@@ -139,7 +143,10 @@ int drnn_learn(drnn_t *net, drnn_result_t *result)
 
 int drnn_train(drnn_t *net, uint16_t label, drnn_result_t *result)
 {
-    if (net->model->readout != DRNN_LAST) {
+    if (drnn_memory_of(net->model) == DRNN_INFERENCE) {
+        return DRNN_ERR_INFERENCE;
+    }
+    if (drnn_readout_of(net->model) != DRNN_LAST) {
         return DRNN_ERR_READOUT;
     }
     const int ready = sample_is_ready(net);
@@ -166,12 +173,20 @@ static int describe(drnn_tensor_t *tensor, void *data, uint32_t count, uint8_t i
     return DRNN_OK;
 }
 
+/* The LSTM's c after the last frame: in the history, or where going back left it. */
+static int16_t *last_cell(const drnn_t *net, uint32_t l)
+{
+    const uint32_t last = net->n_steps - 1u; /* before the first frame that of the zeros that stand before it */
+    const int is_held = net->n_steps <= drnn_first_step(net) + drnn_window(net->model);
+    return is_held ? drnn_states_of(net, l, last) : drnn_last_states(net, l) + drnn_layer(net, l)->n_hidden;
+}
+
 static int layer_tensor(const drnn_t *net, uint32_t l, uint32_t kind, drnn_tensor_t *tensor)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
-    const uint32_t last = net->n_steps > 0 ? net->n_steps - 1 : 0;
-    const uint32_t n_dm = net->phase == DRNN_PHASE_SAMPLE ? 0 : net->n_steps;
+    const int has_dm = net->phase != DRNN_PHASE_SAMPLE && drnn_memory_of(net->model) != DRNN_INFERENCE;
+    const uint32_t n_dm = has_dm ? drnn_steps_held(net) : 0;
     switch (kind) {
     case DRNN_T_WEIGHT:
         return describe(tensor, drnn_weight(net, l), drnn_width(layer) * drnn_rows(layer), 2, 1);
@@ -180,7 +195,7 @@ static int layer_tensor(const drnn_t *net, uint32_t l, uint32_t kind, drnn_tenso
     case DRNN_T_HIDDEN:
         return describe(tensor, drnn_hidden(net, l), n_hidden, 2, 0);
     case DRNN_T_CELL:
-        return layer->cell == DRNN_LSTM ? describe(tensor, drnn_states(net, l) + last * n_hidden, n_hidden, 2, 0)
+        return layer->cell == DRNN_LSTM ? describe(tensor, last_cell(net, l), n_hidden, 2, 0)
                                         : DRNN_ERR_TENSOR;
     case DRNN_T_DM:
         return describe(tensor, drnn_gates(net, l), n_dm * drnn_m_count(layer), 2, 0);
@@ -233,6 +248,10 @@ const char *drnn_error_text(int error)
         return "the call does not fit the model's readout";
     case DRNN_ERR_REPLAY:
         return "the model keeps no exemplars";
+    case DRNN_ERR_EVENTS:
+        return "the sample has more events than the model's budget holds";
+    case DRNN_ERR_INFERENCE:
+        return "the model was built for inference only";
     default:
         return "unknown error";
     }

@@ -21,7 +21,7 @@ static void add_column(int64_t *m, const int16_t *column, uint32_t rows, int64_t
     }
 }
 
-void drnn_m_compute(drnn_t *net, uint32_t l)
+DRNN_RARE void drnn_m_compute(drnn_t *net, uint32_t l)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t rows = drnn_rows(layer);
@@ -61,11 +61,12 @@ void drnn_m_compute(drnn_t *net, uint32_t l)
 /* How many factors of 16 bits make up one of 32. */
 static uint32_t n_pieces(int32_t factor)
 {
-    return factor == 0 ? 1 : (drnn_magnitude(factor) + DRNN_FACTOR_MAX - 1u) / DRNN_FACTOR_MAX;
+    const uint32_t magnitude = drnn_magnitude(factor);
+    return magnitude <= DRNN_FACTOR_MAX ? 1u : (magnitude + DRNN_FACTOR_MAX - 1u) / DRNN_FACTOR_MAX;
 }
 
 /* Cut the factors of entries[n] to 16 bits, in place, from the last on; `end` is where the pieces will end. */
-static void cut(drnn_entry_t *entries, uint32_t n, drnn_entry_t *end)
+DRNN_RARE static void cut(drnn_entry_t *entries, uint32_t n, drnn_entry_t *end)
 {
     while (n-- > 0) {
         const uint32_t place = entries[n].place;
@@ -110,13 +111,17 @@ static int add_narrow(drnn_t *net, uint32_t l, uint32_t n_x, uint32_t n_h, uint3
     int32_t *m = drnn_m_narrow(net, l);
     const uint32_t rows = drnn_rows(layer);
     const uint32_t h_first = drnn_h_first(layer);
-    /* Those below h_first meet inputs alone, those from `rows` on hidden units alone; an LSTM or RNN has neither. */
-    return drnn_add_columns(m, weight, 0, h_first, entries, n_x) &&
-           drnn_add_columns(m, weight, h_first, rows, entries, n_x + n_h) &&
-           drnn_add_columns(m, weight, rows, drnn_m_count(layer), entries + n_x, n_h);
+    const int is_even = drnn_is_even(layer);
+    if (h_first == 0) {
+        return drnn_add_columns(m, weight, 0, rows, entries, n_x + n_h, is_even);
+    }
+    /* Of a GRU, those below h_first meet inputs alone, those from `rows` on hidden units alone. */
+    return drnn_add_columns(m, weight, 0, h_first, entries, n_x, is_even) &&
+           drnn_add_columns(m, weight, h_first, rows, entries, n_x + n_h, is_even) &&
+           drnn_add_columns(m, weight, rows, drnn_m_count(layer), entries + n_x, n_h, is_even);
 }
 
-static void add_wide(drnn_t *net, uint32_t l, uint32_t n_x, uint32_t n_h)
+DRNN_RARE static void add_wide(drnn_t *net, uint32_t l, uint32_t n_x, uint32_t n_h)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const drnn_entry_t *entries = drnn_entries(net);

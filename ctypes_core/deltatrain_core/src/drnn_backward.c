@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "drnn_fixed.h"
-#include "drnn_internal.h"
+#include "drnn_history.h"
 #include "drnn_kernels.h"
 
 static void clear(int32_t *values, uint32_t count)
@@ -19,7 +19,7 @@ static void start_layer(drnn_t *net, uint32_t l)
     clear(drnn_dm_acc(net, l), drnn_m_count(layer));
     clear(drnn_d_hidden(net, l), layer->n_hidden);
     clear(drnn_d_h_hat(net, l), layer->n_hidden);
-    if (layer->cell == DRNN_LSTM) {
+    if (drnn_cell_of(layer) == DRNN_LSTM) {
         clear(drnn_d_cell(net, l), layer->n_hidden);
     }
     if (l > 0) {
@@ -47,6 +47,20 @@ static uint32_t round_to_int16(int16_t *stored, const int32_t *values, uint32_t 
     return bits;
 }
 
+void drnn_raise_exponent(drnn_t *net, uint32_t l, uint32_t row, int raise)
+{
+    const uint32_t count = drnn_m_count(drnn_layer(net, l));
+    const uint32_t end = drnn_steps_held(net) * count;
+    int16_t *stored = drnn_gates(net, l);
+    uint32_t underflows = 0;
+    for (uint32_t i = row * count; i < end; ++i) {
+        const int16_t before = stored[i];
+        stored[i] = (int16_t)drnn_round_shift_narrow(before, raise);
+        underflows += before != 0 && stored[i] == 0;
+    }
+    net->result.underflow_dm += underflows;
+}
+
 /*
  * Store dM_t as int16 in the gates' place; dm_bits are drnn_bits of all its entries. One exponent serves the whole sample: where
  * step t needs a larger one, the steps stored before (t + 1 onwards) are shifted to it.
@@ -54,7 +68,7 @@ static uint32_t round_to_int16(int16_t *stored, const int32_t *values, uint32_t 
 static void store_dm(drnn_t *net, uint32_t l, uint32_t t, uint32_t dm_bits)
 {
     const uint32_t count = drnn_m_count(drnn_layer(net, l));
-    int16_t *stored = &drnn_gates(net, l)[t * count];
+    int16_t *stored = drnn_gates_of(net, l, t);
     const int least = drnn_bit_length(dm_bits) - 16; /* with one less, the largest would surely not fit */
     int exponent = least > net->dm_exponent[l] ? least : net->dm_exponent[l];
     uint32_t underflows;
@@ -63,10 +77,9 @@ static void store_dm(drnn_t *net, uint32_t l, uint32_t t, uint32_t dm_bits)
     }
     const int raise = exponent - net->dm_exponent[l];
     if (raise > 0) {
-        for (uint32_t i = count; i < (net->n_steps - t) * count; ++i) {
-            const int16_t before = stored[i];
-            stored[i] = (int16_t)drnn_round_shift_narrow(before, raise);
-            underflows += before != 0 && stored[i] == 0;
+        drnn_raise_exponent(net, l, t + 1u - drnn_first_step(net), raise);
+        if (drnn_memory_of(net->model) == DRNN_CHECKPOINTS) {
+            drnn_note_raise(net, l, t, raise);
         }
         net->dm_exponent[l] = exponent;
     }
@@ -86,7 +99,7 @@ static uint32_t bits_of(const int32_t *values, uint32_t count)
 static uint32_t cell_backward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
-    switch (drnn_layer(net, l)->cell) {
+    switch (drnn_cell_of(drnn_layer(net, l))) {
     case DRNN_LSTM:
         drnn_lstm_backward(net, l, t);
         return bits_of(drnn_d_hidden(net, l), n_hidden) | bits_of(drnn_d_cell(net, l), n_hidden);
@@ -101,7 +114,7 @@ static uint32_t cell_backward(drnn_t *net, uint32_t l, uint32_t t)
 
 static void cell_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store)
 {
-    switch (drnn_layer(net, l)->cell) {
+    switch (drnn_cell_of(drnn_layer(net, l))) {
     case DRNN_LSTM:
         drnn_lstm_backward_small(net, l, t, store);
         break;
@@ -142,7 +155,7 @@ static uint32_t active_columns(const drnn_t *net, uint32_t l, uint32_t t, uint32
     const drnn_layer_t *layer = drnn_layer(net, l);
     const int16_t *weight = drnn_weight(net, l);
     const uint32_t rows = drnn_rows(layer);
-    const uint32_t *mask = &drnn_event_mask(net, l)[t * drnn_mask_words(layer)];
+    const uint32_t *mask = drnn_event_mask_of(net, l, t);
     drnn_entry_t *entries = drnn_entries(net);
     uint32_t n_active = 0;
     for (uint32_t word = first / DRNN_MASK_BITS; word * DRNN_MASK_BITS < end; ++word) {
@@ -173,26 +186,26 @@ static inline int64_t rescaled(int64_t product, int bits)
 /* sign(Delta) of the event `back` places before the end of step t's. */
 static int32_t sign_of_event(const drnn_t *net, uint32_t l, uint32_t t, uint32_t back)
 {
-    const uint32_t end = t + 1 < net->n_steps ? drnn_event_start(net, l)[t + 1] : net->n_events[l];
+    const uint32_t end = drnn_is_last_held(net, t) ? net->n_events[l] : *drnn_event_start_of(net, l, t + 1u);
     return drnn_event_value(net, l)[end - back] > 0 ? 1 : -1; /* an event's Delta is not 0 */
 }
 
 /*
  * W^T dM_t over the hidden units active at step t, and the path through v_hat: what reaches h_{t-1} through its deltas
  * is added to d_hidden. `beta` is the regulariser's factor in the carried gradients' unit.
- * M's scratch holds the products: M itself is not needed any more.
  */
 static void through_hidden_deltas(drnn_t *net, uint32_t l, uint32_t t, int32_t beta)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t rows = drnn_rows(layer);
-    const int16_t *dm = &drnn_gates(net, l)[t * drnn_m_count(layer) + drnn_h_first(layer)];
+    const int16_t *dm = drnn_gates_of(net, l, t) + drnn_h_first(layer);
     const uint32_t n_active = active_columns(net, l, t, layer->n_in, drnn_width(layer));
-    int64_t *products = drnn_m_acc(net, l);
+    int64_t *products = drnn_products(net, l);
     int32_t *d_h_hat = drnn_d_h_hat(net, l);
     uint32_t *saturated = &net->result.saturated_grad;
 
-    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_entries(net), n_active);
+    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_entries(net), n_active,
+                     drnn_is_even(layer));
     net->result.macs_backward += rows * n_active;
 
     for (uint32_t a = 0; a < n_active; ++a) {
@@ -215,13 +228,14 @@ static void through_input_deltas(drnn_t *net, uint32_t l, uint32_t t)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t rows = drnn_rows(layer);
-    const int16_t *dm = &drnn_gates(net, l)[t * drnn_m_count(layer)];
+    const int16_t *dm = drnn_gates_of(net, l, t);
     const uint32_t n_active = active_columns(net, l, t, 0, layer->n_in);
-    int64_t *products = drnn_m_acc(net, l);
+    int64_t *products = drnn_products(net, l);
     int32_t *d_x_hat = drnn_d_x_hat(net, l);
     uint32_t *saturated = &net->result.saturated_grad;
 
-    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_entries(net), n_active);
+    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_entries(net), n_active,
+                     drnn_is_even(layer));
     net->result.macs_backward += rows * n_active;
 
     for (uint32_t a = 0; a < n_active; ++a) {
@@ -251,25 +265,46 @@ static void step_layer(drnn_t *net, uint32_t l, uint32_t t, int32_t beta)
     DRNN_PHASE(OTHER);
 }
 
-void drnn_backward(drnn_t *net, int64_t beta_q30)
+void drnn_backward_start(drnn_t *net)
+{
+    for (uint32_t l = 0; l < net->model->n_layers; ++l) {
+        start_layer(net, l);
+        net->layer_bound[l] = 0;
+    }
+    drnn_readout_start(net);
+}
+
+void drnn_backward_steps(drnn_t *net, uint32_t first, uint32_t end, int64_t beta_q30)
 {
     /* From Q30 to the unit 2^(grad_exponent - DRNN_GRAD_GUARD_BITS): at most 2^20, for beta had a part in its choice */
     const int32_t beta = (int32_t)drnn_rescale(beta_q30, net->result.grad_exponent + 30 - DRNN_GRAD_GUARD_BITS);
-    const uint32_t n_layers = net->model->n_layers;
-    for (uint32_t l = 0; l < n_layers; ++l) {
-        start_layer(net, l);
-    }
-    drnn_readout_start(net);
-    for (uint32_t t = net->n_steps; t-- > 0;) {
+    for (uint32_t t = end; t-- > first;) {
         DRNN_PHASE(READOUT);
         drnn_readout_backward(net, t);
-        for (uint32_t l = n_layers; l-- > 0;) {
+        for (uint32_t l = net->model->n_layers; l-- > 0;) {
             step_layer(net, l, t, beta);
         }
     }
-    for (uint32_t l = 0; l < n_layers; ++l) {
+}
+
+void drnn_backward_finish(drnn_t *net)
+{
+    for (uint32_t l = 0; l < net->model->n_layers; ++l) {
         if (net->dm_exponent[l] > net->result.dm_exponent) {
             net->result.dm_exponent = net->dm_exponent[l];
         }
     }
+}
+
+void drnn_backward(drnn_t *net, int64_t beta_q30)
+{
+    if (drnn_memory_of(net->model) == DRNN_CHECKPOINTS) {
+        drnn_backward_by_segments(net, beta_q30);
+        return;
+    }
+    drnn_backward_start(net);
+    drnn_backward_steps(net, 0, net->n_steps, beta_q30);
+    drnn_backward_finish(net);
+    DRNN_PHASE(UPDATE);
+    drnn_add_to_bound(net);
 }

@@ -9,6 +9,7 @@
 _Static_assert((-1 >> 1) == -1, "right shifts of negative numbers must be arithmetic");
 
 #define DRNN_LIKELY(condition) __builtin_expect(!!(condition), 1)
+#define DRNN_RARE __attribute__((cold, noinline)) /* a function to be small, not fast */
 
 #define DRNN_ONE_Q14 16384
 #define DRNN_ONE_Q28 268435456

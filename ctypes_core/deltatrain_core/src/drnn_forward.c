@@ -6,7 +6,7 @@
 
 #include "drnn_accumulators.h"
 #include "drnn_fixed.h"
-#include "drnn_internal.h"
+#include "drnn_history.h"
 #include "drnn_kernels.h"
 
 #include "drnn_vector.h"
@@ -15,11 +15,14 @@
 #include "drnn_encode_dsp.h"
 #endif
 
-static void begin_layer(drnn_t *net, uint32_t l)
+void drnn_begin_layer(drnn_t *net, uint32_t l)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     memset(drnn_v_hat(net, l), 0, drnn_width(layer) * sizeof(int16_t));
     memset(drnn_hidden(net, l), 0, layer->n_hidden * sizeof(int16_t));
+    if (drnn_cell_of(layer) != DRNN_RNN) {
+        memset(drnn_states(net, l), 0, layer->n_hidden * sizeof(int16_t)); /* before the first step */
+    }
     drnn_m_compute(net, l);
     net->n_events[l] = 0;
 }
@@ -27,11 +30,14 @@ static void begin_layer(drnn_t *net, uint32_t l)
 int drnn_begin(drnn_t *net)
 {
     for (uint32_t l = 0; l < net->model->n_layers; ++l) {
-        begin_layer(net, l);
+        drnn_begin_layer(net, l);
     }
     memset(&net->result, 0, sizeof net->result);
     drnn_begin_targets(net);
+    memcpy(net->theta_x, net->config.theta_x, sizeof net->theta_x);
+    memcpy(net->theta_h, net->config.theta_h, sizeof net->theta_h);
     net->n_steps = 0;
+    net->segment = 0;
     net->phase = DRNN_PHASE_SAMPLE;
     return DRNN_OK;
 }
@@ -103,7 +109,7 @@ static uint32_t encode(events_t *shared, const int16_t *v, int16_t *v_hat, uint3
 
 static void cell_forward(drnn_t *net, uint32_t l, uint32_t t)
 {
-    switch (drnn_layer(net, l)->cell) {
+    switch (drnn_cell_of(drnn_layer(net, l))) {
     case DRNN_LSTM:
         drnn_lstm_forward(net, l, t);
         break;
@@ -116,12 +122,35 @@ static void cell_forward(drnn_t *net, uint32_t l, uint32_t t)
     }
 }
 
+/* How many events `encode` would find. */
+static uint32_t count_events(const int16_t *v, const int16_t *v_hat, uint32_t count, int32_t theta)
+{
+    uint32_t n_active = 0;
+    for (uint32_t j = 0; j < count; ++j) {
+        const int32_t delta = v[j] - v_hat[j];
+        n_active += delta != 0 && drnn_magnitude(delta) >= (uint32_t)theta;
+    }
+    return n_active;
+}
+
+/* Whether the events of layer l's next step on x have room: the budget is asked only where not every entry has. */
+static int events_fit(const drnn_t *net, uint32_t l, const int16_t *x)
+{
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const uint32_t room = drnn_max_events(net->model, layer) - net->n_events[l];
+    const int16_t *v_hat = drnn_v_hat(net, l);
+    return drnn_width(layer) <= room ||
+           count_events(x, v_hat, layer->n_in, net->theta_x[l]) +
+                   count_events(drnn_hidden(net, l), v_hat + layer->n_in, layer->n_hidden, net->theta_h[l]) <=
+               room;
+}
+
 /* Step t of layer l on its inputs x [n_in]. */
 static void step_layer(drnn_t *net, uint32_t l, uint32_t t, const int16_t *x)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t start = net->n_events[l]; /* events of the steps before */
-    uint32_t *mask = &drnn_event_mask(net, l)[t * drnn_mask_words(layer)];
+    uint32_t *mask = drnn_event_mask_of(net, l, t);
     int16_t *v_hat = drnn_v_hat(net, l);
     events_t events = {
         .weight = drnn_weight(net, l),
@@ -132,12 +161,11 @@ static void step_layer(drnn_t *net, uint32_t l, uint32_t t, const int16_t *x)
     };
 
     DRNN_PHASE(ENCODE);
-    drnn_event_start(net, l)[t] = start;
+    *drnn_event_start_of(net, l, t) = start;
     memset(mask, 0, drnn_mask_words(layer) * sizeof(uint32_t));
-    const uint32_t n_x =
-        encode(&events, x, v_hat, layer->n_in, 0, net->config.theta_x[l], 0, drnn_x_shift(layer));
+    const uint32_t n_x = encode(&events, x, v_hat, layer->n_in, 0, net->theta_x[l], 0, drnn_x_shift(layer));
     const uint32_t n_h = encode(&events, drnn_hidden(net, l), v_hat + layer->n_in, layer->n_hidden, layer->n_in,
-                                net->config.theta_h[l], drnn_h_first(layer), drnn_h_shift(layer));
+                                net->theta_h[l], drnn_h_first(layer), drnn_h_shift(layer));
     DRNN_PHASE(FORWARD);
     drnn_m_add(net, l, n_x, n_h, events.bits);
     DRNN_PHASE(ACTIVATIONS);
@@ -148,6 +176,28 @@ static void step_layer(drnn_t *net, uint32_t l, uint32_t t, const int16_t *x)
     net->result.active_x += l == 0 ? n_x : 0;
     net->result.active_h += l == 0 ? n_h : n_x + n_h;
     net->result.macs_forward += events.rows * (n_x + n_h);
+}
+
+int drnn_forward_step(drnn_t *net, uint32_t t, const int16_t *x)
+{
+    for (uint32_t l = 0; l < net->model->n_layers; ++l) {
+        const int16_t *inputs = l == 0 ? x : drnn_hidden(net, l - 1);
+        if (!events_fit(net, l, inputs)) {
+            return DRNN_ERR_EVENTS;
+        }
+        step_layer(net, l, t, inputs);
+    }
+    return DRNN_OK;
+}
+
+/* The sample is dropped: nothing of it will be trained. */
+static int refuse(drnn_t *net)
+{
+    ++net->n_refused;
+    net->n_steps = 0;
+    net->segment = 0;
+    net->phase = DRNN_PHASE_IDLE;
+    return DRNN_ERR_EVENTS;
 }
 
 static int input_is_valid(const int16_t *x, uint32_t count)
@@ -172,8 +222,15 @@ int drnn_push(drnn_t *net, const int16_t *x)
         return DRNN_ERR_RANGE;
     }
     const uint32_t t = net->n_steps;
-    for (uint32_t l = 0; l < net->model->n_layers; ++l) {
-        step_layer(net, l, t, l == 0 ? x : drnn_hidden(net, l - 1));
+    if (t == drnn_first_step(net) + drnn_window(net->model)) {
+        drnn_next_segment(net);
+    }
+    if (drnn_forward_step(net, t, x) != DRNN_OK) {
+        return refuse(net);
+    }
+    if (drnn_memory_of(net->model) == DRNN_CHECKPOINTS) {
+        const uint32_t n_in = drnn_layer(net, 0)->n_in;
+        memcpy(drnn_frames(net) + t * n_in, x, n_in * sizeof(int16_t));
     }
     net->n_steps = t + 1;
     return (int)net->n_steps;

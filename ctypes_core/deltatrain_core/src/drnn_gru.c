@@ -8,7 +8,7 @@
 #include "drnn_activation.h"
 #include "drnn_activation_narrow.h"
 #include "drnn_fixed.h"
-#include "drnn_internal.h"
+#include "drnn_history.h"
 
 #include "drnn_vector.h"
 
@@ -47,7 +47,7 @@ static void candidates_narrow(const drnn_layer_t *layer, const int32_t *m_nx, in
     }
 }
 
-static void candidates_wide(const drnn_layer_t *layer, const int64_t *m_nx, int16_t *gates, uint32_t *saturated)
+DRNN_RARE static void candidates_wide(const drnn_layer_t *layer, const int64_t *m_nx, int16_t *gates, uint32_t *saturated)
 {
     const uint32_t n_hidden = layer->n_hidden;
     const int m_frac_bits = drnn_m_frac_bits(layer);
@@ -65,8 +65,8 @@ void drnn_gru_forward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
-    int16_t *gates = &drnn_gates(net, l)[t * drnn_m_count(layer)];
-    int16_t *state = &drnn_states(net, l)[t * n_hidden];
+    int16_t *gates = drnn_gates_of(net, l, t);
+    int16_t *state = drnn_states_of(net, l, t);
     int16_t *h = drnn_hidden(net, l);
     const int16_t *n = gates;
     const int16_t *z = gates + 2 * n_hidden;
@@ -90,15 +90,15 @@ void drnn_gru_forward(drnn_t *net, uint32_t l, uint32_t t)
 void drnn_gru_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)
 {
     const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
-    memcpy(h, &drnn_states(net, l)[t * n_hidden], n_hidden * sizeof(int16_t));
+    memcpy(h, drnn_states_of(net, l, t), n_hidden * sizeof(int16_t));
 }
 
-void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t)
+DRNN_RARE void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
-    const int16_t *gates = &drnn_gates(net, l)[t * drnn_m_count(layer)];
-    const int16_t *state = &drnn_states(net, l)[t * n_hidden];
+    const int16_t *gates = drnn_gates_of(net, l, t);
+    const int16_t *h_before = drnn_states_of(net, l, t - 1u);
     int32_t *dm = drnn_dm_acc(net, l);
     int32_t *d_hidden = drnn_d_hidden(net, l);
     uint32_t *saturated = &net->result.saturated_grad;
@@ -108,7 +108,7 @@ void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t)
         const int32_t r = gates[n_hidden + k];
         const int32_t z = gates[2 * n_hidden + k];
         const int32_t m_nh = gates[3 * n_hidden + k];
-        const int32_t h_prev = t == 0 ? 0 : state[(int32_t)k - (int32_t)n_hidden];
+        const int32_t h_prev = h_before[k];
         const int32_t dh = d_hidden[k];
 
         const int32_t d_nx =
@@ -166,8 +166,8 @@ void drnn_gru_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
-    int16_t *gates = &drnn_gates(net, l)[t * drnn_m_count(layer)];
-    const int16_t *h_prev = t == 0 ? drnn_zero_state(net, l) : &drnn_states(net, l)[(t - 1) * n_hidden];
+    int16_t *gates = drnn_gates_of(net, l, t);
+    const int16_t *h_prev = drnn_states_of(net, l, t - 1u);
 #ifdef HAS_DSP_GATES
     drnn_gru_gates_dsp(n_hidden, 17 - layer->c_frac_bits, gates, h_prev, drnn_d_hidden(net, l), drnn_dm_acc(net, l), store);
 #else

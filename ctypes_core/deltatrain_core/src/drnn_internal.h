@@ -32,16 +32,62 @@ static inline const drnn_layer_t *drnn_top_layer(const drnn_t *net)
     return drnn_layer(net, net->model->n_layers - 1u);
 }
 
+/*
+ * What is built in: bit n stands for cell, readout or memory n of its enum. A firmware takes those of its model alone; where one
+ * alone is built in, it is a constant, and code for the others is left out.
+ */
+#ifndef DRNN_CELLS
+#define DRNN_CELLS ((1u << DRNN_RNN) | (1u << DRNN_GRU) | (1u << DRNN_LSTM))
+#endif
+#ifndef DRNN_READOUTS
+#define DRNN_READOUTS ((1u << DRNN_LAST) | (1u << DRNN_FRAMES) | (1u << DRNN_REGRESSION))
+#endif
+#ifndef DRNN_MEMORIES
+#define DRNN_MEMORIES ((1u << DRNN_HISTORY) | (1u << DRNN_CHECKPOINTS) | (1u << DRNN_INFERENCE))
+#endif
+
+static inline int drnn_is_built_in(uint32_t built_in, uint32_t value)
+{
+    return value < 32u && (built_in >> value & 1u) != 0;
+}
+
+/* `value`, or the one that alone is built in. */
+static inline uint32_t drnn_choice(uint32_t built_in, uint32_t value)
+{
+    return (built_in & (built_in - 1u)) == 0 ? (uint32_t)__builtin_ctz(built_in) : value;
+}
+
+static inline uint32_t drnn_cell_of(const drnn_layer_t *layer)
+{
+    return drnn_choice(DRNN_CELLS, layer->cell);
+}
+
+static inline uint32_t drnn_readout_of(const drnn_model_t *model)
+{
+    return drnn_choice(DRNN_READOUTS, model->readout);
+}
+
+static inline uint32_t drnn_memory_of(const drnn_model_t *model)
+{
+    return drnn_choice(DRNN_MEMORIES, model->memory);
+}
+
 /* Gates of a cell, G: each takes n_hidden weights of every column. */
 static inline uint32_t drnn_n_gates(const drnn_layer_t *layer)
 {
-    return layer->cell == DRNN_LSTM ? 4u : layer->cell == DRNN_GRU ? 3u : 1u;
+    return drnn_cell_of(layer) == DRNN_LSTM ? 4u : drnn_cell_of(layer) == DRNN_GRU ? 3u : 1u;
 }
 
 /* Accumulators of a cell, A: the GRU keeps what x and what h bring to its gate n apart. */
 static inline uint32_t drnn_n_accumulators(const drnn_layer_t *layer)
 {
-    return layer->cell == DRNN_RNN ? 1u : 4u;
+    return drnn_cell_of(layer) == DRNN_RNN ? 1u : 4u;
+}
+
+/* Whether every gate's first entry lies on an even place, in a column and in M: the kernels may then read words. */
+static inline int drnn_is_even(const drnn_layer_t *layer)
+{
+    return layer->n_hidden % 2u == 0;
 }
 
 /* Weights of a column: entries of M that one v_j feeds. */
@@ -88,6 +134,7 @@ DRNN_REGION(int32_t, readout_bias)
 DRNN_REGION(int32_t, logits)
 DRNN_REGION(int32_t, d_logits)
 DRNN_REGION(int16_t, d_outputs)
+DRNN_REGION(int16_t, frames)
 DRNN_REGION(int64_t, d_readout)
 DRNN_REGION(drnn_entry_t, entries)
 DRNN_REGION(int16_t, replay_frame)
@@ -106,7 +153,13 @@ DRNN_LAYER_REGION(int16_t, states)
 DRNN_LAYER_REGION(uint32_t, event_mask)
 DRNN_LAYER_REGION(uint32_t, event_start)
 DRNN_LAYER_REGION(int16_t, event_value)
+DRNN_LAYER_REGION(int16_t, checkpoints)
+DRNN_LAYER_REGION(int16_t, last_states)
+DRNN_LAYER_REGION(int32_t, gradient)
+DRNN_LAYER_REGION(uint32_t, delta_sum)
+DRNN_LAYER_REGION(uint16_t, raises)
 DRNN_LAYER_REGION(int64_t, m_acc)
+DRNN_LAYER_REGION(int64_t, products)
 DRNN_LAYER_REGION(int16_t, v_hat)
 DRNN_LAYER_REGION(int16_t, hidden)
 DRNN_LAYER_REGION(int32_t, dm_acc)
@@ -114,12 +167,6 @@ DRNN_LAYER_REGION(int32_t, d_hidden)
 DRNN_LAYER_REGION(int32_t, d_h_hat)
 DRNN_LAYER_REGION(int32_t, d_cell)
 DRNN_LAYER_REGION(int32_t, d_x_hat)
-
-/* What was before the first frame, on the way back there: [n_hidden], in a place that has done its work by then. */
-static inline const int16_t *drnn_zero_state(const drnn_t *net, uint32_t l)
-{
-    return memset(drnn_d_h_hat(net, l), 0, drnn_layer(net, l)->n_hidden * sizeof(int16_t));
-}
 
 /* h after the last frame, of the layer that the readout reads. */
 static inline const int16_t *drnn_top_hidden(const drnn_t *net)
@@ -132,6 +179,9 @@ static inline uint32_t drnn_lowest_bit(uint32_t word)
 {
     return (uint32_t)__builtin_ctz(word);
 }
+
+/* drnn_forward.c: layer l before the first frame: h = 0, v_hat = 0, M = b, no event. */
+void drnn_begin_layer(drnn_t *net, uint32_t l);
 
 /* h within its range; |h| <= 2^14, and so it is cut where it is +-2^14. */
 static inline int16_t drnn_cut_hidden(int32_t h, uint32_t *saturated)
@@ -207,7 +257,7 @@ int32_t drnn_mean_loss(const drnn_t *net);
 /* How many errors the loss is the mean of: frames with a target, of a regression times the outputs. At most 2^20. */
 static inline uint32_t drnn_n_errors(const drnn_t *net)
 {
-    return net->result.n_targets * (net->model->readout == DRNN_REGRESSION ? net->model->n_outputs : 1u);
+    return net->result.n_targets * (drnn_readout_of(net->model) == DRNN_REGRESSION ? net->model->n_outputs : 1u);
 }
 
 /*

@@ -4,23 +4,28 @@
  */
 #include "drnn_kernels.h"
 
-#include <string.h>
+#include "drnn_fixed.h"
 
 #include "drnn_vector.h"
 
 #if defined(__AVX2__)
 #include "drnn_kernels_avx2.h"
+#define PORTABLE static inline
 #elif defined(DRNN_LANES)
 #include "drnn_kernels_mve.h"
+#define PORTABLE DRNN_RARE static /* rows that do not fill a block */
 #elif defined(__ARM_FEATURE_DSP)
 #include "drnn_kernels_dsp.h"
 #define HAS_DSP_BLOCKS
+#define PORTABLE DRNN_RARE static /* rows that do not fill a block, or are not aligned */
+#else
+#define PORTABLE static inline
 #endif
 
 #define ROW_BLOCK 4u /* rows that are summed at a time */
 
 /* How many entries, from the first on, may be summed in 32 bits: two at least where there are two. */
-static uint32_t run_length(const drnn_entry_t *entries, uint32_t n)
+PORTABLE uint32_t run_length(const drnn_entry_t *entries, uint32_t n)
 {
     uint32_t sum = 0;
     for (uint32_t a = 0; a < n; ++a) {
@@ -33,7 +38,7 @@ static uint32_t run_length(const drnn_entry_t *entries, uint32_t n)
     return n;
 }
 
-/* sums[r] = sum over a of rows(entries[a])[row + r] * factor_a, entries of one run. */
+/* sums[r] = sum over a of rows(entries[a])[row + r] * factor_a for a block of rows, entries of one run. */
 static inline void sum_block(int32_t sums[ROW_BLOCK], const int16_t *base, uint32_t row, const drnn_entry_t *entries,
                              uint32_t n)
 {
@@ -55,7 +60,7 @@ static inline void sum_block(int32_t sums[ROW_BLOCK], const int16_t *base, uint3
     sums[3] = sum3;
 }
 
-static int32_t sum_row(const int16_t *base, uint32_t row, const drnn_entry_t *entries, uint32_t n)
+static inline int32_t sum_row(const int16_t *base, uint32_t row, const drnn_entry_t *entries, uint32_t n)
 {
     int32_t sum = 0;
     for (uint32_t a = 0; a < n; ++a) {
@@ -65,8 +70,8 @@ static int32_t sum_row(const int16_t *base, uint32_t row, const drnn_entry_t *en
 }
 
 /* drnn_add_columns, of entries of one run. */
-static int add_run(int32_t *sums, const int16_t *base, uint32_t first, uint32_t end, const drnn_entry_t *entries,
-                   uint32_t n)
+PORTABLE int add_run(int32_t *sums, const int16_t *base, uint32_t first, uint32_t end, const drnn_entry_t *entries,
+                     uint32_t n)
 {
     int exceeds = 0;
     uint32_t row = first;
@@ -86,8 +91,29 @@ static int add_run(int32_t *sums, const int16_t *base, uint32_t first, uint32_t 
     return !exceeds;
 }
 
+/* drnn_sum_columns, of rows from `row` on. */
+PORTABLE void sum_rows(int32_t *sums, const int16_t *base, uint32_t row, uint32_t rows, const drnn_entry_t *entries,
+                       uint32_t n)
+{
+    for (; row + ROW_BLOCK <= rows; row += ROW_BLOCK) {
+        sum_block(&sums[row], base, row, entries, n);
+    }
+    for (; row < rows; ++row) {
+        sums[row] = sum_row(base, row, entries, n);
+    }
+}
+
+PORTABLE int64_t dot(const int16_t *w, const int16_t *dm, uint32_t rows)
+{
+    int64_t sum = 0;
+    for (uint32_t row = 0; row < rows; ++row) {
+        sum += w[row] * (int32_t)dm[row];
+    }
+    return sum;
+}
+
 int drnn_add_columns(int32_t *sums, const int16_t *base, uint32_t first, uint32_t end, const drnn_entry_t *entries,
-                     uint32_t n)
+                     uint32_t n, int is_even)
 {
     if (n == 0) {
         return 1;
@@ -99,14 +125,15 @@ int drnn_add_columns(int32_t *sums, const int16_t *base, uint32_t first, uint32_
         return 0;
     }
 #elif defined(HAS_DSP_BLOCKS)
-    if (drnn_is_aligned_dsp(entries, n, first)) {
-        const uint32_t n_blocks = (end - first) / DRNN_DSP_ROWS;
-        if (n_blocks > 0 && drnn_blocks_dsp(&sums[first], 2 * first, entries, n, n_blocks, &sums[first], 4 * DRNN_DSP_ROWS)) {
+    const uint32_t n_blocks = is_even ? (end - first) / DRNN_DSP_ROWS : 0;
+    if (n_blocks > 0) {
+        if (drnn_add_blocks_dsp(&sums[first], 2 * first, entries, n, n_blocks)) {
             return 0;
         }
         first += n_blocks * DRNN_DSP_ROWS;
     }
 #endif
+    (void)is_even; /* vectors may lie anywhere */
     while (first < end && n > 0) {
         const uint32_t n_run = run_length(entries, n);
         if (!add_run(sums, base, first, end, entries, n_run)) {
@@ -118,7 +145,8 @@ int drnn_add_columns(int32_t *sums, const int16_t *base, uint32_t first, uint32_
     return 1;
 }
 
-void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const drnn_entry_t *entries, uint32_t n)
+void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const drnn_entry_t *entries, uint32_t n,
+                      int is_even)
 {
     uint32_t row = 0;
 #if defined(__AVX2__)
@@ -126,55 +154,41 @@ void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const d
 #elif defined(DRNN_LANES)
     row = n > 0 ? drnn_sum_blocks_mve(sums, rows, entries, n) : 0;
 #elif defined(HAS_DSP_BLOCKS)
-    if (n > 0 && drnn_is_aligned_dsp(entries, n, 0)) {
-        static const int32_t zeros[DRNN_DSP_ROWS];
-        const uint32_t n_blocks = rows / DRNN_DSP_ROWS;
-        if (n_blocks > 0) {
-            drnn_blocks_dsp(sums, 0, entries, n, n_blocks, zeros, 0);
-        }
+    const uint32_t n_blocks = is_even && n > 0 ? rows / DRNN_DSP_ROWS : 0;
+    if (n_blocks > 0) {
+        drnn_sum_blocks_dsp(sums, 0, entries, n, n_blocks);
         row = n_blocks * DRNN_DSP_ROWS;
     }
 #endif
-    for (; row + ROW_BLOCK <= rows; row += ROW_BLOCK) {
-        sum_block(&sums[row], base, row, entries, n);
+    (void)is_even; /* vectors may lie anywhere */
+    if (row < rows) {
+        sum_rows(sums, base, row, rows, entries, n);
     }
-    for (; row < rows; ++row) {
-        sums[row] = sum_row(base, row, entries, n);
-    }
-}
-
-static int64_t dot(const int16_t *w, const int16_t *dm, uint32_t rows)
-{
-    int64_t sum = 0;
-    for (uint32_t row = 0; row < rows; ++row) {
-        sum += w[row] * (int32_t)dm[row];
-    }
-    return sum;
 }
 
 void drnn_dot_columns(int64_t *products, const int16_t *base, uint32_t rows, const int16_t *dm,
-                      const drnn_entry_t *entries, uint32_t n)
+                      const drnn_entry_t *entries, uint32_t n, int is_even)
 {
-    uint32_t n_fast = 0;
+    uint32_t n_fast = 0; /* rows that are done; products of no rows are not written */
 #if defined(__AVX2__)
     n_fast = rows / DRNN_TILE * DRNN_TILE;
-    drnn_dots_avx2(products, base, n_fast, dm, entries, n);
+    if (n_fast > 0) {
+        drnn_dots_avx2(products, base, n_fast, dm, entries, n);
+    }
 #elif defined(DRNN_LANES)
     n_fast = rows / DRNN_MVE_DOT_ROWS * DRNN_MVE_DOT_ROWS;
     if (n_fast > 0) {
         drnn_dots_mve(products, n_fast, dm, entries, n);
     }
 #elif defined(HAS_DSP_BLOCKS)
-    n_fast = rows / DRNN_DSP_ROWS * DRNN_DSP_ROWS;
-    if (n_fast == 0 || (uintptr_t)dm % 4 != 0 || !drnn_is_aligned_dsp(entries, n, 0) ||
-        !drnn_dots_dsp(products, dm, n_fast, entries, n)) {
+    n_fast = is_even ? rows / DRNN_DSP_ROWS * DRNN_DSP_ROWS : 0;
+    if (n_fast > 0 && !drnn_dots_dsp(products, dm, n_fast, entries, n)) {
         n_fast = 0;
     }
 #endif
-    if (n_fast == 0) {
-        memset(products, 0, n * sizeof *products);
-    }
+    (void)is_even;
     for (uint32_t a = 0; n_fast < rows && a < n; ++a) {
-        products[a] += dot(drnn_rows_at(base, entries[a].place) + n_fast, dm + n_fast, rows - n_fast);
+        const int64_t done = n_fast > 0 ? products[a] : 0;
+        products[a] = done + dot(drnn_rows_at(base, entries[a].place) + n_fast, dm + n_fast, rows - n_fast);
     }
 }

@@ -4,6 +4,9 @@
  *
  * Bounds: |w| <= 32768 (a host may write that), |dm| <= 32768 and |factor| <= 32767, so a product is at most 2^30. rows <=
  * 4 * DRNN_MAX_WIDTH = 2^12, so a dot product stays within 2^42.
+ *
+ * is_even: whether all places and `first` are multiples of 2 and the arrays aligned to 4 bytes, so that rows may be read by
+ * words.
  */
 #ifndef DRNN_KERNELS_H
 #define DRNN_KERNELS_H
@@ -47,14 +50,15 @@ static inline const int16_t *drnn_rows_at(const int16_t *base, uint32_t place)
  * Cost: (end - first) * n MACs.
  */
 int drnn_add_columns(int32_t *sums, const int16_t *base, uint32_t first, uint32_t end, const drnn_entry_t *entries,
-                     uint32_t n);
+                     uint32_t n, int is_even);
 
 /*
  * sums[i] = sum over a of rows(entries[a])[i] * factor_a, for i in [0, rows)   (one column of dM . Delta^T)
  *
  * entries [n], of which |factor| add up to DRNN_FACTOR_SUM at most, so that sums fit. Cost: rows * n MACs.
  */
-void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const drnn_entry_t *entries, uint32_t n);
+void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const drnn_entry_t *entries, uint32_t n,
+                      int is_even);
 
 /*
  * products[a] = sum over i of rows(entries[a])[i] * dm[i]   (W^T . dM)
@@ -62,6 +66,6 @@ void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const d
  * products [n], dm [rows], entries [n]. Cost: rows * n MACs.
  */
 void drnn_dot_columns(int64_t *products, const int16_t *base, uint32_t rows, const int16_t *dm,
-                      const drnn_entry_t *entries, uint32_t n);
+                      const drnn_entry_t *entries, uint32_t n, int is_even);
 
 #endif

@@ -3,7 +3,7 @@
  * every register there is: eight sums (or eight words of data and two sums) stay in registers over a whole list. Whether a
  * 32-bit sum overflowed is told by the processor's Q flag, which these multiplications set.
  *
- * Rows are read by words, so places and first rows are even; all is aligned to 4 bytes (drnn_is_aligned_dsp).
+ * Rows are read by words, so places and first rows are even.
  */
 #ifndef DRNN_KERNELS_DSP_H
 #define DRNN_KERNELS_DSP_H
@@ -12,93 +12,128 @@
 
 #define DRNN_DSP_ROWS 8u /* rows of a block */
 
-/* Whether the rows of all entries may be read by words, from row `first` on. */
-static inline int drnn_is_aligned_dsp(const drnn_entry_t *entries, uint32_t n, uint32_t first)
-{
-    uint32_t bits = 0;
-    for (uint32_t a = 0; a < n; ++a) {
-        bits |= entries[a].place + 2 * first;
-    }
-    return bits % 4 == 0;
-}
-
 /* Their parameters are in registers and on the stack, as the calling convention has them. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
+/* In one section, so that they find each other by their distance, wherever they are loaded. */
+#define DRNN_BLOCKS __attribute__((naked, noinline, noclone, used, section(".text.drnn_blocks_dsp")))
+
 /*
- * sums[8 b + r] = from[..] + sum over a of rows(entries[a])[r of block b] * factor_a for n_blocks blocks of eight rows, the
- * first one `bytes` beyond the places. `from` holds what a block's sums begin with and advances by from_bytes a block: the
- * sums themselves, or zeros and 0. n and n_blocks are not 0. Returns the Q flag: not 0 where a sum exceeded 32 bits.
+ * What the two functions below share: for n_blocks blocks of eight rows, sums over all entries of rows(entry) * factor. n and
+ * n_blocks are not 0; the first block's rows are `bytes` beyond the places.
  *
  * r4-r11 sums, r12 the list, lr the block's offset, r2 rows, r3 factor, r0 and r1 data. The loop over the list is unrolled
- * by eight and entered in its middle, so that any length takes the same instructions an entry.
+ * by eight and entered in its middle, so that any length takes the same instructions an entry; where it is entered and where
+ * it goes from its end lie on the stack:
+ *
+ *     +0 entry   +4 list   +8 its end   +12 sums   +16 offset of the end   +20 exit after a round   +24 after the last
  */
-__attribute__((naked, noinline, unused)) static uint32_t
-drnn_blocks_dsp(int32_t *sums, uint32_t bytes, const drnn_entry_t *entries, uint32_t n, uint32_t n_blocks,
-                const int32_t *from, uint32_t from_bytes)
+#define DRNN_BLOCKS_BEGIN(first_entry) \
+    ".syntax unified\n" \
+    "push {r4-r11, lr}\n" \
+    "sub sp, sp, #28\n" \
+    "ldr r4, [sp, #64]\n" \
+    "mov lr, r1\n" \
+    "add r4, r1, r4, lsl #4\n" \
+    "str r4, [sp, #16]\n" \
+    "str r0, [sp, #12]\n" \
+    "str r2, [sp, #4]\n" \
+    "add r4, r2, r3, lsl #3\n" \
+    "str r4, [sp, #8]\n" \
+    "adr r5, 4f\n" \
+    "orr r5, r5, #1\n" \
+    "str r5, [sp, #24]\n" \
+    "adr r6, .Ldrnn_blocks_loop\n" \
+    "orr r6, r6, #1\n" \
+    "subs r3, r3, #" first_entry "\n" \
+    "it eq\n"                           /* none left: straight to the end of the block */ \
+    "moveq r6, r5\n" \
+    "cmp r3, #8\n" \
+    "it hi\n"                           /* after a round there may be another */ \
+    "addhi r5, r6, #.Ldrnn_blocks_more - .Ldrnn_blocks_loop\n" \
+    "str r5, [sp, #20]\n" \
+    "rsb r4, r3, #0\n" \
+    "and r4, r4, #7\n"                  /* entries of the first round that are left out */ \
+    "mov r5, #(.Ldrnn_blocks_end - .Ldrnn_blocks_loop) / 8\n" \
+    "mla r4, r4, r5, r6\n" \
+    "str r4, [sp, #0]\n" \
+    "mov r4, #0\n" \
+    "msr apsr_nzcvq, r4\n"
+
+#define DRNN_BLOCKS_ENTRY(multiply, add4, add5, add6, add7, add8, add9, add10, add11) \
+    "ldrd r2, r3, [r12], #8\n" \
+    "add r2, lr\n" \
+    "ldrd r0, r1, [r2]\n" \
+    multiply "bb r4, r0, r3" add4 "\n" \
+    multiply "tb r5, r0, r3" add5 "\n" \
+    multiply "bb r6, r1, r3" add6 "\n" \
+    multiply "tb r7, r1, r3" add7 "\n" \
+    "ldrd r0, r1, [r2, #8]\n" \
+    multiply "bb r8, r0, r3" add8 "\n" \
+    multiply "tb r9, r0, r3" add9 "\n" \
+    multiply "bb r10, r1, r3" add10 "\n" \
+    multiply "tb r11, r1, r3" add11 "\n"
+
+/* The loop over the list, then the block's end: its sums are stored, and the next block begins at 3. */
+#define DRNN_BLOCKS_REST \
+    "ldr r0, [sp, #0]\n" \
+    "bx r0\n" \
+    ".balign 4\n" \
+    "4:\n" \
+    "ldr r0, [sp, #12]\n" \
+    "add lr, lr, #16\n" \
+    "ldr r1, [sp, #16]\n" \
+    "stm r0!, {r4-r11}\n" \
+    "str r0, [sp, #12]\n" \
+    "cmp lr, r1\n" \
+    "bne 3b\n"
+
+/* The loop itself; no function to be called. */
+DRNN_BLOCKS static void drnn_blocks_loop_dsp(void)
 {
     __asm__(".syntax unified\n"
-            "push {r4-r11, lr}\n"
-            "sub sp, sp, #28\n"           /* +0 where to enter, +4 list, +8 its end, +12 sums, +16 blocks left, +20 from */
-            "mov lr, r1\n"
-            "str r2, [sp, #4]\n"
-            "add r4, r2, r3, lsl #3\n"
-            "str r4, [sp, #8]\n"
-            "str r0, [sp, #12]\n"
-            "ldr r4, [sp, #64]\n"
-            "str r4, [sp, #16]\n"
-            "ldr r4, [sp, #68]\n"
-            "str r4, [sp, #20]\n"
-            "rsb r4, r3, #0\n"
-            "and r4, r4, #7\n"            /* entries of the first round that are left out */
-            "mov r5, #(2f - 1f) / 8\n"
-            "mul r4, r4, r5\n"
-            "adr r5, 1f\n"
-            "add r4, r4, r5\n"
-            "orr r4, r4, #1\n"
-            "str r4, [sp, #0]\n"
-            "mov r4, #0\n"
-            "msr apsr_nzcvq, r4\n"
-            "3:\n"
-            "ldr r0, [sp, #20]\n"
-            "ldr r1, [sp, #72]\n"
-            "ldm r0, {r4-r11}\n"
-            "add r0, r0, r1\n"
-            "str r0, [sp, #20]\n"
-            "ldr r12, [sp, #4]\n"
-            "ldr r0, [sp, #0]\n"
-            "bx r0\n"
             ".balign 4\n"
-            "1:\n"
+            ".Ldrnn_blocks_loop:\n"
             ".rept 8\n"
-            "ldrd r2, r3, [r12], #8\n"
-            "add r2, lr\n"
-            "ldrd r0, r1, [r2]\n"
-            "smlabb r4, r0, r3, r4\n"
-            "smlatb r5, r0, r3, r5\n"
-            "smlabb r6, r1, r3, r6\n"
-            "smlatb r7, r1, r3, r7\n"
-            "ldrd r0, r1, [r2, #8]\n"
-            "smlabb r8, r0, r3, r8\n"
-            "smlatb r9, r0, r3, r9\n"
-            "smlabb r10, r1, r3, r10\n"
-            "smlatb r11, r1, r3, r11\n"
+            DRNN_BLOCKS_ENTRY("smla", ", r4", ", r5", ", r6", ", r7", ", r8", ", r9", ", r10", ", r11")
             ".endr\n"
-            "2:\n"
+            ".Ldrnn_blocks_end:\n"
+            "ldr r0, [sp, #20]\n"
+            "bx r0\n"
+            ".Ldrnn_blocks_more:\n"
             "ldr r0, [sp, #8]\n"
             "cmp r12, r0\n"
-            "bne 1b\n"
+            "bne .Ldrnn_blocks_loop\n"
+            "ldr r0, [sp, #24]\n"
+            "bx r0\n");
+}
+
+/* sums[8 n_blocks] += them. Returns the Q flag: not 0 where a sum exceeded 32 bits. */
+DRNN_BLOCKS static uint32_t
+drnn_add_blocks_dsp(int32_t *sums, uint32_t bytes, const drnn_entry_t *entries, uint32_t n, uint32_t n_blocks)
+{
+    __asm__(DRNN_BLOCKS_BEGIN("0")
+            "3:\n"
             "ldr r0, [sp, #12]\n"
-            "ldr r1, [sp, #16]\n"
-            "stm r0!, {r4-r11}\n"
-            "add lr, lr, #16\n"
-            "str r0, [sp, #12]\n"
-            "subs r1, r1, #1\n"
-            "str r1, [sp, #16]\n"
-            "bne 3b\n"
+            "ldr r12, [sp, #4]\n"
+            "ldm r0, {r4-r11}\n"
+            DRNN_BLOCKS_REST
             "mrs r0, apsr\n"
             "and r0, r0, #0x08000000\n"
+            "add sp, sp, #28\n"
+            "pop {r4-r11, pc}\n");
+}
+
+/* sums[8 n_blocks] = them, which fit 32 bits; the first entry begins the sums. */
+DRNN_BLOCKS static void
+drnn_sum_blocks_dsp(int32_t *sums, uint32_t bytes, const drnn_entry_t *entries, uint32_t n, uint32_t n_blocks)
+{
+    __asm__(DRNN_BLOCKS_BEGIN("1")
+            "3:\n"
+            "ldr r12, [sp, #4]\n"
+            DRNN_BLOCKS_ENTRY("smul", "", "", "", "", "", "", "", "")
+            DRNN_BLOCKS_REST
             "add sp, sp, #28\n"
             "pop {r4-r11, pc}\n");
 }

@@ -6,7 +6,7 @@
 #include "drnn_accumulators.h"
 #include "drnn_activation_narrow.h"
 #include "drnn_fixed.h"
-#include "drnn_internal.h"
+#include "drnn_history.h"
 
 #include "drnn_vector.h"
 
@@ -61,21 +61,21 @@ void drnn_lstm_forward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
-    int16_t *gates = &drnn_gates(net, l)[t * drnn_m_count(layer)];
-    int16_t *c = &drnn_states(net, l)[t * n_hidden];
+    int16_t *gates = drnn_gates_of(net, l, t);
+    int16_t *c = drnn_states_of(net, l, t);
 
     drnn_m_sigmoids(net, l, 0, 2 * n_hidden, gates);
     drnn_m_tanhs(net, l, 2 * n_hidden, n_hidden, gates + 2 * n_hidden);
     drnn_m_sigmoids(net, l, 3 * n_hidden, n_hidden, gates + 3 * n_hidden);
-    mix(net, layer, gates, t == 0 ? drnn_zero_state(net, l) : c - n_hidden, c, drnn_hidden(net, l));
+    mix(net, layer, gates, c - n_hidden, c, drnn_hidden(net, l));
 }
 
 void drnn_lstm_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
-    const int16_t *o = &drnn_gates(net, l)[t * drnn_m_count(layer) + 3 * n_hidden];
-    const int16_t *c = &drnn_states(net, l)[t * n_hidden];
+    const int16_t *o = drnn_gates_of(net, l, t) + 3 * n_hidden;
+    const int16_t *c = drnn_states_of(net, l, t);
     for (uint32_t k = 0; k < n_hidden; ++k) {
         h[k] = hidden_of(o[k], drnn_tanh_narrow_q14(c[k] * tanh_unit(layer)), &(uint32_t){0});
     }
@@ -84,7 +84,7 @@ void drnn_lstm_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)
 /*
  * Two loops of few pointers each, so that they stay in registers. On the way, d_cell holds dc as it is at t.
  */
-static void output_gate_backward(int32_t n_hidden, int32_t unit, const int16_t *o, const int16_t *c, int32_t *d_hidden,
+DRNN_RARE static void output_gate_backward(int32_t n_hidden, int32_t unit, const int16_t *o, const int16_t *c, int32_t *d_hidden,
                                  int32_t *d_cell, int32_t *dm_o, uint32_t *saturated)
 {
     for (int32_t k = 0; k < n_hidden; ++k) {
@@ -97,7 +97,7 @@ static void output_gate_backward(int32_t n_hidden, int32_t unit, const int16_t *
     }
 }
 
-static void cell_gates_backward(int32_t n_hidden, int c_frac_bits, const int16_t *gates, const int16_t *c_prev,
+DRNN_RARE static void cell_gates_backward(int32_t n_hidden, int c_frac_bits, const int16_t *gates, const int16_t *c_prev,
                                 int32_t *d_cell, int32_t *dm, uint32_t *saturated)
 {
     for (int32_t k = 0; k < n_hidden; ++k) {
@@ -107,10 +107,8 @@ static void cell_gates_backward(int32_t n_hidden, int c_frac_bits, const int16_t
         const int32_t dc = d_cell[k];
         drnn_add_to(&dm[k], drnn_mul_q28(drnn_mul_q14(dc, g), i * (DRNN_ONE_Q14 - i)), saturated);
         drnn_add_to(&dm[2 * n_hidden + k], drnn_mul_q28(drnn_mul_q14(dc, i), DRNN_ONE_Q28 - g * g), saturated);
-        if (c_prev != NULL) {
-            const int32_t through_f = drnn_mul_q28(dc, f * (DRNN_ONE_Q14 - f));
-            drnn_add_to(&dm[n_hidden + k], drnn_mul_narrow(through_f, c_prev[k], c_frac_bits, saturated), saturated);
-        }
+        const int32_t through_f = drnn_mul_q28(dc, f * (DRNN_ONE_Q14 - f));
+        drnn_add_to(&dm[n_hidden + k], drnn_mul_narrow(through_f, c_prev[k], c_frac_bits, saturated), saturated);
         d_cell[k] = drnn_mul_q14(dc, f);
     }
 }
@@ -119,20 +117,20 @@ void drnn_lstm_backward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
-    const int16_t *gates = &drnn_gates(net, l)[t * drnn_m_count(layer)];
-    const int16_t *c = &drnn_states(net, l)[t * n_hidden];
+    const int16_t *gates = drnn_gates_of(net, l, t);
+    const int16_t *c = drnn_states_of(net, l, t);
     int32_t *dm = drnn_dm_acc(net, l);
     uint32_t *saturated = &net->result.saturated_grad;
     output_gate_backward((int32_t)n_hidden, tanh_unit(layer), gates + 3 * n_hidden, c, drnn_d_hidden(net, l),
                          drnn_d_cell(net, l), dm + 3 * n_hidden, saturated);
-    cell_gates_backward((int32_t)n_hidden, layer->c_frac_bits, gates, t == 0 ? NULL : c - n_hidden, drnn_d_cell(net, l),
+    cell_gates_backward((int32_t)n_hidden, layer->c_frac_bits, gates, c - n_hidden, drnn_d_cell(net, l),
                         dm, saturated);
 }
 
 /*
  * The same loops for small gradients; o and gates are overwritten by dM. As h reaches the next step through its deltas alone,
  * dh is 0 for units that were not transmitted: there dM of the output gate stays, and so does what is stored of it, which
- * `later` holds, from the step after; at the last step that is NULL.
+ * `later` holds, from the step after; at the last step that is held it is NULL.
  */
 static void output_gate_small(uint32_t n_hidden, int c_frac_bits, int16_t *o, const int16_t *later, const int16_t *c,
                               int32_t *d_hidden, int32_t *d_cell, int32_t *dm_o, drnn_dm_store_t *result)
@@ -196,13 +194,13 @@ void drnn_lstm_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
-    int16_t *gates = &drnn_gates(net, l)[t * drnn_m_count(layer)];
-    const int16_t *c = &drnn_states(net, l)[t * n_hidden];
+    int16_t *gates = drnn_gates_of(net, l, t);
+    const int16_t *c = drnn_states_of(net, l, t);
     int32_t *dm = drnn_dm_acc(net, l);
     int16_t *o = gates + 3 * n_hidden;
-    output_gate_small(n_hidden, layer->c_frac_bits, o, t + 1 < net->n_steps ? o + drnn_m_count(layer) : NULL, c,
+    output_gate_small(n_hidden, layer->c_frac_bits, o, drnn_is_last_held(net, t) ? NULL : o + drnn_m_count(layer), c,
                       drnn_d_hidden(net, l), drnn_d_cell(net, l), dm + 3 * n_hidden, store);
-    const int16_t *c_prev = t == 0 ? drnn_zero_state(net, l) : c - n_hidden;
+    const int16_t *c_prev = c - n_hidden;
 #ifdef HAS_DSP_GATES
     drnn_lstm_gates_dsp(n_hidden, 17 - layer->c_frac_bits, gates, c_prev, drnn_d_cell(net, l), dm, store);
 #else

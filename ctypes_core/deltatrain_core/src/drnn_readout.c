@@ -28,7 +28,7 @@ void drnn_readout_forward(drnn_t *net)
 void drnn_readout_start(drnn_t *net)
 {
     net->readout_bound = 0;
-    if (net->model->readout != DRNN_LAST) {
+    if (drnn_readout_of(net->model) != DRNN_LAST) {
         const uint32_t n_columns = drnn_top_layer(net)->n_hidden + 1u;
         memset(drnn_d_readout(net), 0, net->model->n_outputs * n_columns * sizeof(int64_t));
     }
@@ -38,7 +38,7 @@ void drnn_readout_start(drnn_t *net)
 static const int16_t *d_outputs_of(const drnn_t *net, uint32_t t)
 {
     const uint32_t n_outputs = net->model->n_outputs;
-    const int at_last = net->model->readout == DRNN_LAST;
+    const int at_last = drnn_readout_of(net->model) == DRNN_LAST;
     if (at_last && t + 1 != net->n_steps) {
         return NULL;
     }
@@ -60,7 +60,7 @@ static const int16_t *hidden_of(const drnn_t *net, uint32_t t)
         return drnn_top_hidden(net);
     }
     int16_t *h = drnn_v_hat(net, l) + layer->n_in;
-    switch (layer->cell) {
+    switch (drnn_cell_of(layer)) {
     case DRNN_LSTM:
         drnn_lstm_hidden(net, l, t, h);
         break;
@@ -128,7 +128,7 @@ void drnn_readout_backward(drnn_t *net, uint32_t t)
     const int16_t *h = hidden_of(net, t);
     add_to_d_hidden(net, d);
     net->readout_bound += bound_of(net, d, h);
-    if (net->model->readout != DRNN_LAST) { /* else it is d (x) h_T: the update forms it */
+    if (drnn_readout_of(net->model) != DRNN_LAST) { /* else it is d (x) h_T: the update forms it */
         add_to_gradient(net, d, h);
     }
 }

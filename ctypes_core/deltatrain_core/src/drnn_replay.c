@@ -92,9 +92,9 @@ static const uint8_t *decode_frame(const drnn_model_t *model, const uint8_t *eve
 /* The exemplar's class as the target of the frame just pushed, where the readout reads every frame. */
 static void give_target(drnn_t *net, uint16_t label)
 {
-    if (net->model->readout == DRNN_FRAMES) {
+    if (drnn_readout_of(net->model) == DRNN_FRAMES) {
         drnn_target_class(net, label);
-    } else if (net->model->readout == DRNN_REGRESSION) {
+    } else if (drnn_readout_of(net->model) == DRNN_REGRESSION) {
         int32_t *values = drnn_replay_target(net);
         memset(values, 0, net->model->n_outputs * sizeof(int32_t));
         values[label] = TARGET_ONE;
@@ -109,6 +109,9 @@ int drnn_replay(drnn_t *net, drnn_result_t *result)
     if (k < 0) {
         return k;
     }
+    if (drnn_memory_of(model) == DRNN_INFERENCE) {
+        return DRNN_ERR_INFERENCE;
+    }
     const uint16_t label = model->replay->label[k];
     const uint8_t *events = &model->replay->events[model->replay->start[k]];
     int16_t *x = drnn_replay_frame(net);
@@ -116,10 +119,12 @@ int drnn_replay(drnn_t *net, drnn_result_t *result)
     drnn_begin(net);
     for (uint32_t t = 0; t < model->replay->n_steps[k]; ++t) {
         events = decode_frame(model, events, x);
-        drnn_push(net, x); /* drnn_init saw that the store fits the model */
+        if (drnn_push(net, x) < 0) {
+            return DRNN_ERR_EVENTS; /* drnn_init saw that the store fits the model in all else */
+        }
         give_target(net, label);
     }
-    if (model->readout == DRNN_LAST) {
+    if (drnn_readout_of(model) == DRNN_LAST) {
         drnn_train(net, label, result);
     } else {
         drnn_learn(net, result);

@@ -3,12 +3,12 @@
  */
 #include "drnn_accumulators.h"
 #include "drnn_fixed.h"
-#include "drnn_internal.h"
+#include "drnn_history.h"
 
 void drnn_rnn_forward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
-    int16_t *gates = &drnn_gates(net, l)[t * n_hidden];
+    int16_t *gates = drnn_gates_of(net, l, t);
     int16_t *h = drnn_hidden(net, l);
 
     drnn_m_tanhs(net, l, 0, n_hidden, gates);
@@ -20,16 +20,16 @@ void drnn_rnn_forward(drnn_t *net, uint32_t l, uint32_t t)
 void drnn_rnn_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)
 {
     const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
-    const int16_t *gates = &drnn_gates(net, l)[t * n_hidden];
+    const int16_t *gates = drnn_gates_of(net, l, t);
     for (uint32_t k = 0; k < n_hidden; ++k) {
         h[k] = drnn_cut_hidden(gates[k], &(uint32_t){0});
     }
 }
 
-void drnn_rnn_backward(drnn_t *net, uint32_t l, uint32_t t)
+DRNN_RARE void drnn_rnn_backward(drnn_t *net, uint32_t l, uint32_t t)
 {
     const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
-    const int16_t *gates = &drnn_gates(net, l)[t * n_hidden];
+    const int16_t *gates = drnn_gates_of(net, l, t);
     int32_t *d_hidden = drnn_d_hidden(net, l);
     uint32_t *saturated = &net->result.saturated_grad;
 
@@ -44,7 +44,7 @@ void drnn_rnn_backward(drnn_t *net, uint32_t l, uint32_t t)
 void drnn_rnn_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *result)
 {
     const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
-    int16_t *gates = &drnn_gates(net, l)[t * n_hidden];
+    int16_t *gates = drnn_gates_of(net, l, t);
     int32_t *d_hidden = drnn_d_hidden(net, l);
     int32_t *dm = drnn_dm_acc(net, l);
     drnn_dm_store_t store = *result;

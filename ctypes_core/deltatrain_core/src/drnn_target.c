@@ -19,7 +19,7 @@
 
 static int d_frac_bits(const drnn_t *net)
 {
-    return net->model->readout == DRNN_REGRESSION ? D_VALUE_FRAC_BITS : D_CLASS_FRAC_BITS;
+    return drnn_readout_of(net->model) == DRNN_REGRESSION ? D_VALUE_FRAC_BITS : D_CLASS_FRAC_BITS;
 }
 
 void drnn_begin_targets(drnn_t *net)
@@ -27,7 +27,7 @@ void drnn_begin_targets(drnn_t *net)
     net->d_shift = NO_SHIFT;
     net->n_judged = 0;
     net->loss_sum = 0;
-    if (net->model->readout != DRNN_LAST) {
+    if (drnn_readout_of(net->model) != DRNN_LAST && drnn_memory_of(net->model) != DRNN_INFERENCE) {
         memset(drnn_d_outputs(net), 0, (uint32_t)net->model->max_steps * net->model->n_outputs * sizeof(int16_t));
     }
 }
@@ -37,7 +37,7 @@ static void shorten(drnn_t *net, int shift)
 {
     if (net->d_shift != NO_SHIFT && net->d_shift < shift) {
         /* None stands there yet of DRNN_LAST, whose beta is known before its target. */
-        const uint32_t count = net->model->readout == DRNN_LAST ? 0 : net->n_judged * net->model->n_outputs;
+        const uint32_t count = drnn_readout_of(net->model) == DRNN_LAST ? 0 : net->n_judged * net->model->n_outputs;
         int16_t *d = drnn_d_outputs(net);
         for (uint32_t i = 0; i < count; ++i) {
             d[i] = (int16_t)drnn_round_shift(d[i], shift - net->d_shift); /* by 41 bits at most */
@@ -49,11 +49,11 @@ static void shorten(drnn_t *net, int shift)
 }
 
 /* The frame's d_logits -> its row of d_outputs: the largest of the sample has 14 bits, small errors keep precision. */
-static void store(drnn_t *net)
+static void store_gradient(drnn_t *net)
 {
     const uint32_t n_outputs = net->model->n_outputs;
     const int32_t *d_logits = drnn_d_logits(net);
-    const uint32_t row = net->model->readout == DRNN_LAST ? 0 : net->n_steps - 1;
+    const uint32_t row = drnn_readout_of(net->model) == DRNN_LAST ? 0 : net->n_steps - 1;
     int16_t *d = &drnn_d_outputs(net)[row * n_outputs];
     const uint32_t largest = drnn_largest(d_logits, n_outputs);
     if (largest != 0) {
@@ -62,6 +62,13 @@ static void store(drnn_t *net)
     const int shift = net->d_shift == NO_SHIFT ? 0 : net->d_shift;
     for (uint32_t k = 0; k < n_outputs; ++k) {
         d[k] = (int16_t)drnn_rescale(d_logits[k], shift);
+    }
+}
+
+static void store(drnn_t *net)
+{
+    if (drnn_memory_of(net->model) != DRNN_INFERENCE) { /* the way back alone needs it */
+        store_gradient(net);
     }
     net->n_judged = net->n_steps;
     ++net->result.n_targets;
@@ -92,7 +99,7 @@ static void judge_values(drnn_t *net, const int32_t *values)
 /* Whether the frame just pushed may be given a target for this readout: 0, or an error. */
 static int may_judge(const drnn_t *net, uint8_t readout)
 {
-    if (net->model->readout != readout) {
+    if (drnn_readout_of(net->model) != readout) {
         return DRNN_ERR_READOUT;
     }
     if (net->phase != DRNN_PHASE_SAMPLE) {
@@ -175,7 +182,7 @@ int32_t drnn_mean_loss(const drnn_t *net)
     if (net->result.n_targets == 0) {
         return 0;
     }
-    const int to_q16 = net->model->readout == DRNN_REGRESSION ? 16 : 0; /* squares are Q32 */
+    const int to_q16 = drnn_readout_of(net->model) == DRNN_REGRESSION ? 16 : 0; /* squares are Q32 */
     const uint64_t mean = divided(net->loss_sum, (uint64_t)drnn_n_errors(net) << to_q16);
     return mean > DRNN_INT32_MAX ? DRNN_INT32_MAX : (int32_t)mean;
 }

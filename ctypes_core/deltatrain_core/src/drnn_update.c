@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "drnn_fixed.h"
-#include "drnn_internal.h"
+#include "drnn_history.h"
 #include "drnn_kernels.h"
 #include "drnn_random.h"
 #include "drnn_scale.h"
@@ -90,12 +90,13 @@ static uint64_t layer_bound(const drnn_t *net, uint32_t l)
     const int x_shift = 2 * (DRNN_H_FRAC_BITS - layer->x_frac_bits);
     const int16_t *event = drnn_event_value(net, l);
     uint64_t bound = 0;
-    for (uint32_t t = 0; t < net->n_steps; ++t) {
-        const int16_t *dm = &drnn_gates(net, l)[t * count];
+    const uint32_t first = drnn_first_step(net);
+    for (uint32_t t = first; t < first + drnn_steps_held(net); ++t) {
+        const int16_t *dm = drnn_gates_of(net, l, t);
         const uint64_t dm_squared = sum_of_squares(dm, count);
         uint64_t x_squared = 0;
         uint64_t h_squared = 0;
-        const uint32_t *mask = &drnn_event_mask(net, l)[t * drnn_mask_words(layer)];
+        const uint32_t *mask = drnn_event_mask_of(net, l, t);
         for (uint32_t word = 0; word < drnn_mask_words(layer); ++word) {
             for (uint32_t bits = mask[word]; bits != 0; bits &= bits - 1) {
                 const uint32_t column = word * DRNN_MASK_BITS + drnn_lowest_bit(bits);
@@ -110,6 +111,13 @@ static uint64_t layer_bound(const drnn_t *net, uint32_t l)
     return bound;
 }
 
+void drnn_add_to_bound(drnn_t *net)
+{
+    for (uint32_t l = 0; l < net->model->n_layers; ++l) {
+        net->layer_bound[l] += layer_bound(net, l);
+    }
+}
+
 /*
  * learning rate / N * min(1, N * clip / B): the bound and the gradients are those of the sum over N errors, the loss is
  * their mean. For N = 1 nothing is rounded twice.
@@ -120,7 +128,7 @@ static drnn_scale_t step_size(drnn_t *net)
     drnn_scale_t bound = {0, 0};
     for (uint32_t l = 0; l < net->model->n_layers; ++l) {
         const int dm_unit = net->dm_exponent[l] - DRNN_GRAD_GUARD_BITS + unit;
-        bound = drnn_scale_add_ceil(bound, drnn_scale_ceil(layer_bound(net, l), dm_unit));
+        bound = drnn_scale_add_ceil(bound, drnn_scale_ceil(net->layer_bound[l], dm_unit));
     }
     bound = drnn_scale_add_ceil(bound, drnn_scale_ceil(net->readout_bound, unit));
     net->result.bound_m = bound.m;
@@ -187,51 +195,37 @@ static void step_int16(const stepper_t *s, int16_t *tensor, uint32_t index, int6
     tensor[index] = (int16_t)stepped(s, tensor[index], sum, random_of(s, index), DRNN_INT16_MAX);
 }
 
-/* The smallest n with sum <= DRNN_DELTA_SUM * 2^n; the sum is below 2^27, so n <= 12. */
-static int delta_shift(uint32_t sum)
-{
-    int shift = 0;
-    while (sum > (uint32_t)DRNN_DELTA_SUM << shift) {
-        ++shift;
-    }
-    return shift;
-}
-
-/*
- * The steps at which `column` was active into drnn_entries: dM from entry `first` on, and Delta / 2^shift, rounded, so that
- * their sums fit 32 bits. Columns must come in ascending order: event_start[t] is the cursor into step t's values.
- */
-static uint32_t events_of_column(drnn_t *net, uint32_t l, uint32_t column, uint32_t first, int *shift)
+uint32_t drnn_events_of_column(drnn_t *net, uint32_t l, uint32_t column, uint32_t first, uint32_t *delta_sum)
 {
     const uint32_t words = drnn_mask_words(drnn_layer(net, l));
     const uint32_t m_count = drnn_m_count(drnn_layer(net, l));
     const uint32_t *mask = &drnn_event_mask(net, l)[column / DRNN_MASK_BITS];
     const uint32_t bit = (uint32_t)1 << (column % DRNN_MASK_BITS);
-    const uint32_t n_steps = net->n_steps;
+    const uint32_t n_held = drnn_steps_held(net);
     const int16_t *dm = drnn_gates(net, l);
     const int16_t *values = drnn_event_value(net, l);
     uint32_t *const cursors = drnn_event_start(net, l);
     drnn_entry_t *entry = drnn_entries(net);
     uint32_t sum = 0;
-    for (uint32_t *cursor = cursors; cursor != cursors + n_steps; ++cursor, mask += words) {
+    for (uint32_t *cursor = cursors; cursor != cursors + n_held; ++cursor, mask += words) {
         if (*mask & bit) {
-            const uint32_t t = (uint32_t)(cursor - cursors);
+            const uint32_t i = (uint32_t)(cursor - cursors);
             const int32_t delta = values[(*cursor)++];
-            entry->place = drnn_place(dm, t * m_count + first);
+            entry->place = drnn_place(dm, i * m_count + first);
             entry->factor = delta;
             ++entry;
             sum += drnn_magnitude(delta);
         }
     }
-    drnn_entry_t *entries = drnn_entries(net);
-    const uint32_t n = (uint32_t)(entry - entries);
-    *shift = delta_shift(sum);
-    if (*shift > 0) {
-        for (uint32_t a = 0; a < n; ++a) {
-            entries[a].factor = drnn_round_shift_narrow(entries[a].factor, *shift);
-        }
+    *delta_sum = sum;
+    return (uint32_t)(entry - drnn_entries(net));
+}
+
+void drnn_round_events(drnn_entry_t *entries, uint32_t n, int shift)
+{
+    for (uint32_t a = 0; a < n && shift > 0; ++a) {
+        entries[a].factor = drnn_round_shift_narrow(entries[a].factor, shift);
     }
-    return n;
 }
 
 static inline int32_t quotient(int32_t sum, int32_t m, int shift)
@@ -284,26 +278,49 @@ static void step_narrow(const stepper_t *s, int16_t *weight, uint32_t element, c
 }
 
 /*
+ * The gradient of a column [rows], the entries of dM that it feeds beginning at `first`, in units of 2^shift; NULL where the
+ * column had no event.
+ */
+static const int32_t *gradient_of_column(drnn_t *net, uint32_t l, uint32_t column, uint32_t first, int *shift)
+{
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const uint32_t rows = drnn_rows(layer);
+    if (drnn_memory_of(net->model) == DRNN_CHECKPOINTS) {
+        const uint32_t sum = drnn_delta_sum(net, l)[column];
+        *shift = drnn_delta_shift(sum);
+        return sum == 0 ? NULL : drnn_gradient(net, l) + column * rows;
+    }
+    uint32_t delta_sum;
+    const uint32_t n_events = drnn_events_of_column(net, l, column, first, &delta_sum);
+    if (n_events == 0) {
+        return NULL;
+    }
+    drnn_entry_t *entries = drnn_entries(net);
+    *shift = drnn_delta_shift(delta_sum);
+    drnn_round_events(entries, n_events, *shift);
+    int32_t *sums = drnn_sums(net, l);
+    DRNN_PHASE(GRADIENT);
+    drnn_sum_columns(sums, drnn_gates(net, l), rows, entries, n_events, drnn_is_even(layer));
+    DRNN_PHASE(UPDATE);
+    net->result.macs_gradient += rows * n_events;
+    return sums;
+}
+
+/*
  * Column `column` of layer l; the entries of dM that it feeds begin at `first`, dM * Delta is in units of 2^exponent, and the
  * weights have frac_bits.
  */
 static void update_column(drnn_t *net, uint32_t l, drnn_scale_t step, uint32_t column, uint32_t first, int exponent,
                           int frac_bits)
 {
-    const drnn_layer_t *layer = drnn_layer(net, l);
-    const uint32_t rows = drnn_rows(layer);
+    const uint32_t rows = drnn_rows(drnn_layer(net, l));
     int shift;
-    const uint32_t n_events = events_of_column(net, l, column, first, &shift);
-    if (n_events == 0) {
+    const int32_t *sums = gradient_of_column(net, l, column, first, &shift);
+    if (sums == NULL) {
         return;
     }
-    int32_t *sums = (int32_t *)(void *)drnn_m_acc(net, l); /* M itself is not needed any more */
-    DRNN_PHASE(GRADIENT);
-    drnn_sum_columns(sums, drnn_gates(net, l), rows, drnn_entries(net), n_events);
-    DRNN_PHASE(UPDATE);
     const stepper_t s = stepper(net, step, exponent + shift, frac_bits, DRNN_T_PER_LAYER * l + DRNN_T_WEIGHT);
     step_narrow(&s, drnn_weight(net, l), column * rows, sums, rows);
-    net->result.macs_gradient += rows * n_events;
     ++net->result.columns_updated;
 }
 
@@ -336,7 +353,7 @@ static void update_readout(drnn_t *net, drnn_scale_t step)
                                      DRNN_T_READOUT_WEIGHT);
     const stepper_t bias = stepper(net, step, exponent, DRNN_BIAS_FRAC_BITS, DRNN_T_READOUT_BIAS);
     const int16_t *d = drnn_d_outputs(net);
-    if (net->model->readout != DRNN_LAST) {
+    if (drnn_readout_of(net->model) != DRNN_LAST) {
         const int64_t *sum = drnn_d_readout(net);
         for (uint32_t k = 0; k < n_outputs; ++k) {
             for (uint32_t j = 0; j < n_hidden; ++j) {

@@ -12,7 +12,7 @@
 
 #include "drnn_types.h"
 
-#define DT_PROTOCOL_VERSION 3
+#define DT_PROTOCOL_VERSION 4
 #define DT_MAGIC 0x54446C65           /* in a hello, so that no other device takes it for its own */
 
 /* A frame on the line: COBS(header, payload, CRC-32) and one zero byte. */
@@ -112,7 +112,12 @@ typedef struct {
     uint8_t readout;                  /* enum drnn_readout */
     uint16_t fault;                   /* enum dt_fault, of the restart before this run */
     uint32_t fault_address;           /* program counter at that fault, 0 when unknown */
-    uint32_t reserved[3];             /* 0 */
+    uint8_t memory;                   /* enum drnn_memory: how much of a sample's history is held at once */
+    uint8_t reserved;                 /* 0 */
+    uint16_t segment_steps;           /* of DRNN_CHECKPOINTS: frames of a segment; else 0 */
+    uint16_t event_budget;            /* events for which the history has room, in 2^-16 of all; 0: all */
+    uint16_t reserved_too;            /* 0 */
+    uint32_t reserved_word;           /* 0 */
     uint8_t hash[DRNN_HASH_BYTES];    /* SHA-256 of the quantised model */
     char board[DT_BOARD_NAME_BYTES];  /* the target's name, padded with zeros */
 } dt_hello_reply_t;
@@ -178,6 +183,8 @@ typedef struct {
     uint64_t macs_forward;            /* multiply-accumulates of training steps, as drnn_result_t */
     uint64_t macs_backward;           /* likewise */
     uint64_t macs_gradient;           /* likewise */
+    uint64_t macs_recomputed;         /* likewise */
+    uint64_t samples_refused;         /* dropped, for their events exceeded the model's budget */
     uint64_t ticks_forward;           /* spent on frames: drnn_begin, drnn_push, drnn_target_... */
     uint64_t ticks_train;             /* in drnn_train and drnn_learn */
     uint64_t ticks_infer;             /* in drnn_infer */

@@ -108,6 +108,9 @@ static int32_t hello(dt_server_t *server, const dt_request_t *head, const uint8_
     reply.n_outputs = model->n_outputs;
     reply.cell = model->layers[0].cell;
     reply.readout = model->readout;
+    reply.memory = model->memory;
+    reply.segment_steps = model->segment_steps;
+    reply.event_budget = model->event_budget;
     reply.fault = server->platform->fault;
     reply.fault_address = server->platform->fault_address;
     memcpy(reply.hash, model->hash, sizeof reply.hash);
@@ -385,6 +388,7 @@ static void add_to_totals(dt_statistics_t *totals, const drnn_result_t *result)
     totals->macs_forward += result->macs_forward;
     totals->macs_backward += result->macs_backward;
     totals->macs_gradient += result->macs_gradient;
+    totals->macs_recomputed += result->macs_recomputed;
     totals->clipped += result->clipped;
     totals->saturated_h += result->saturated_h;
     totals->saturated_c += result->saturated_c;
@@ -437,10 +441,12 @@ static int32_t replay(dt_server_t *server, const uint8_t *payload, uint32_t n, u
     const uint64_t start = server->platform->ticks();
     const int error = drnn_replay(&server->net, &result);
     const uint64_t spent = server->platform->ticks() - start;
+    if (error == DRNN_ERR_EVENTS || error >= 0) {
+        server->sample_open = 0;
+    }
     if (error < 0) {
         return error;
     }
-    server->sample_open = 0;
     server->ticks_forward = 0; /* the frames came from flash, and are part of the call */
     server->totals.frames += result.n_steps;
     server->totals.ticks_train += spent;
@@ -480,6 +486,7 @@ static int32_t statistics(dt_server_t *server, const uint8_t *payload, uint32_t 
     server->totals.ram_stack = memory.stack;
     server->totals.ram_other = memory.other;
     server->totals.stack_high_water = memory.stack_high_water;
+    server->totals.samples_refused = server->net.n_refused;
     server->totals.arena_used = (uint32_t)drnn_arena_size(server->model);
     memcpy(out, &server->totals, sizeof server->totals);
     return sizeof server->totals;

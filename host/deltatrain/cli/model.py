@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 from deltatrain import datasets
 from deltatrain.cli.options import (
@@ -36,9 +38,11 @@ from deltatrain.quantize import quantize as quantize_model
 from deltatrain.reference import DEFAULT_CLIP, DEFAULT_LEARNING_RATE
 from deltatrain.replay import with_exemplars
 from deltatrain.session import board_of
+from deltatrain.targets import Board
 from deltatrain.thresholds import Thresholds
 from deltatrain_codegen import export as build_firmware
-from deltatrain_codegen import export_library
+from deltatrain_codegen import export_library, for_inference, plan_memory, ram_needed
+from deltatrain_codegen.memory import PLANS
 
 VALIDATION_FRACTION = 0.1
 DEFAULTS = FitConfig()
@@ -244,6 +248,28 @@ def quantize(
 @click.option("--target", default=DEFAULT_TARGET, show_default=True, help="Board to build for: see `boards`.")
 @click.option("--library", is_flag=True, help="C sources only, with an example program, for a program of your own.")
 @click.option(
+    "--plan",
+    type=click.Choice(PLANS),
+    default="auto",
+    show_default=True,
+    help="How much of a sample's history is held: all of it, or a segment, which is computed again from checkpoints on "
+    "the way back and takes more time; auto is the one that takes less RAM. The words are the same.",
+)
+@click.option(
+    "--event-budget",
+    metavar="FRACTION",
+    type=float,
+    help="Give the history room for this part of all possible events, in (0, 1]. A sample with more is refused and "
+    "counted, never cut.  [default: room for all]",
+)
+@click.option("--inference", is_flag=True, help="Memory to run the model, not to train it.")
+@click.option(
+    "--ram-bytes",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Use only the first N bytes of the board's RAM.  [default: all]",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("build"),
@@ -251,17 +277,44 @@ def quantize(
     help="Folder for sources and firmware.",
 )
 @json_option
-def export(terminal: Terminal, model: Path, target: str, library: bool, out: Path) -> None:
-    """Generate C from a quantised model and build the firmware that trains it."""
+def export(
+    terminal: Terminal,
+    model: Path,
+    target: str,
+    library: bool,
+    plan: str,
+    event_budget: float | None,
+    inference: bool,
+    ram_bytes: int | None,
+    out: Path,
+) -> None:
+    """Generate C from a quantised model and build the firmware that trains it.
+
+    What RAM it will take is printed by purpose before anything is built, for training and for inference alone. A model
+    that does not fit is refused, with the changes that would make it fit.
+    """
     quantized = QuantModel.load(model)
+    training = plan_memory(quantized, plan, event_budget)
+    quantized = for_inference(quantized) if inference else training
     if library:
-        files = export_library(quantized, out).files
+        made = export_library(quantized, out)
         terminal.result(
-            {"library": str(out), "files": [str(path) for path in files]},
-            lambda console: console.print(f"{len(files)} files in {out}; README.txt there says how to build them"),
+            {
+                "library": str(out),
+                "files": [str(path) for path in made.files],
+                "arena_bytes": made.arena_bytes,
+                "memory": quantized.memory.to_dict(),
+            },
+            lambda console: console.print(
+                f"{len(made.files)} files in {out} ({quantized.memory}: {made.arena_bytes:,} bytes of arena); "
+                "README.txt there says how to build them"
+            ),
         )
         return
-    board = board_of(target)
+    board = _with_ram(board_of(target), ram_bytes)
+    needed = {"training": ram_needed(training, board), "inference": ram_needed(for_inference(training), board)}
+    terminal.say(f"Plan of memory: {quantized.memory}.")
+    terminal.show(_ram_table(needed))
     built = build_firmware(quantized, board, out, terminal.say)
     quantized.save(out / "model.safetensors")
     values = {
@@ -269,15 +322,32 @@ def export(terminal: Terminal, model: Path, target: str, library: bool, out: Pat
         "flash_bytes": built.flash_bytes,
         "ram_bytes": built.ram_bytes,
         "ram": built.ram,
+        "ram_needed": needed,
+        "memory": quantized.memory.to_dict(),
         "arena_bytes": built.arena_bytes,
         "replay_bytes": quantized.replay_bytes,
     }
 
     def show(console: Console) -> None:
-        rows = [(name, f"{size:,}") for name, size in built.ram.items()]
-        console.print(table(("RAM", "bytes"), [*rows, ("total", f"{built.ram_bytes:,}")]))
         console.print(f"{built.elf}: {built.flash_bytes:,} bytes of flash, {built.ram_bytes:,} bytes of RAM")
         if quantized.replay is not None:
             console.print(f"of the flash {quantized.replay_bytes:,} bytes hold {len(quantized.replay)} exemplars")
 
     terminal.result(values, show)
+
+
+def _with_ram(board: Board, ram_bytes: int | None) -> Board:
+    """The board as if it had less RAM; InputError where it has not even that."""
+    if ram_bytes is None:
+        return board
+    if ram_bytes > board.ram_bytes:
+        raise InputError(f"--ram-bytes {ram_bytes}: {board.name} has {board.ram_bytes} bytes of RAM")
+    return replace(board, ram_bytes=ram_bytes)
+
+
+def _ram_table(needed: dict[str, dict[str, int]]) -> Table:
+    """RAM by purpose, a column for each use."""
+    purposes = list(dict.fromkeys(name for sizes in needed.values() for name in sizes))
+    rows = [(name, *(f"{sizes[name]:,}" if name in sizes else "" for sizes in needed.values())) for name in purposes]
+    totals = ("total", *(f"{sum(sizes.values()):,}" for sizes in needed.values()))
+    return table(("RAM in bytes, at most", *needed), [*rows, totals])

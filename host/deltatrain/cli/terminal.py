@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -60,6 +60,10 @@ class Terminal:
     def say(self, text: str) -> None:
         """One line about what is being done, on standard error."""
         self._progress_console.print(text, markup=False)
+
+    def show(self, what: RenderableType) -> None:
+        """The same for a table."""
+        self._progress_console.print(what)
 
     @contextmanager
     def bar(self, label: str) -> Iterator[ProgressCallback]:

@@ -30,7 +30,7 @@ from deltatrain.link import Device
 from deltatrain.personal import personal, pretrained_on
 from deltatrain.quant_model import QuantModel
 from deltatrain.rates import Rates
-from deltatrain.replay import rate_over, with_replay
+from deltatrain.replay import rate_over, taken, with_replay
 from deltatrain.session import opened
 from deltatrain.training import Samples, Settings, Step, count_operations, samples_of
 from deltatrain.training import evaluate as evaluate_engine
@@ -124,41 +124,50 @@ def train(
             before = evaluate_engine(device, job.test.items, job.model.n_outputs, progress)
         with terminal.bar("training on the device") as progress:
             turns = with_replay(job.model, job.train.items, settings, first_step)
-            steps = train_engine(device, turns, progress)
+            trained = train_engine(device, turns, progress, taken(job.model, settings, first_step))
+            steps = trained.steps
         with terminal.bar("errors after") as progress:
             after = evaluate_engine(device, job.test.items, job.model.n_outputs, progress)
         rolled_back = after.error > before.error and _wants_rollback(terminal, rollback, before.error, after.error)
         if rolled_back:
             for name in names:
                 device.set_tensor(name, old[name])
+    if not steps:
+        raise InputError(
+            f"every sample was refused ({len(trained.refused)}), for its events exceed the firmware's budget; "
+            "export with a larger --event-budget"
+        )
     operations = count_operations(job.model, [step.result for step in steps])
     new_steps = [step for step in steps if not step.sample.replayed]
     values = {
         "steps": len(new_steps),
         "replay_steps": len(steps) - len(new_steps),
+        "refused": len(trained.refused),
         "error_before": before.error,
         "error_after": before.error if rolled_back else after.error,
         "error_trained": after.error,
         "op_reduction": operations.reduction,
         "rolled_back": rolled_back,
         "rates": Rates.of(job.model, [step.result for step in steps], job.train).to_dict(),
-        "loss": sum(step.loss for step in new_steps) / len(new_steps),
+        "loss": sum(step.loss for step in new_steps) / len(new_steps) if new_steps else None,
         "cut": job.n_cut,
     }
     terminal.result(
         values,
         lambda console: console.print(
             f"error {percent(before.error)} → {percent(after.error)} on {len(job.test.items)} other utterances after "
-            f"{_counted(steps)}, with {operations.reduction:.1f} times fewer operations than dense"
+            f"{_counted(steps, len(trained.refused))}, "
+            f"with {operations.reduction:.1f} times fewer operations than dense"
             + ("; the old weights are back" if rolled_back else "")
         ),
     )
 
 
-def _counted(steps: Sequence[Step]) -> str:
-    """`50 steps`, or `50 steps and 50 on stored exemplars`."""
+def _counted(steps: Sequence[Step], refused: int) -> str:
+    """`50 steps`, `50 steps and 50 on stored exemplars`, and `(2 samples refused, ...)` where some were."""
     replayed = sum(step.sample.replayed for step in steps)
-    return f"{len(steps) - replayed} steps" + (f" and {replayed} on stored exemplars" if replayed else "")
+    text = f"{len(steps) - replayed} steps" + (f" and {replayed} on stored exemplars" if replayed else "")
+    return text + (f" ({refused} samples refused, for their events exceed the firmware's budget)" if refused else "")
 
 
 def _wants_rollback(terminal: Terminal, rollback: str, before: float, after: float) -> bool:
@@ -196,11 +205,12 @@ def evaluate(
     with opened(target, job.model, None, terminal.say) as session, terminal.bar("evaluating") as progress:
         outcome = evaluate_engine(session.device, job.test.items, job.model.n_outputs, progress)
     terminal.result(
-        outcome.to_dict() | {"samples": len(outcome.labels), "cut": job.n_cut},
+        outcome.to_dict() | {"samples": len(outcome.labels), "refused": outcome.refused, "cut": job.n_cut},
         lambda console: console.print(
             f"error {percent(outcome.error)} on {len(outcome.labels)} utterances"
             + (f", {percent(outcome.frame_error)} of their frames" if outcome.frame_error is not None else "")
             + ("" if outcome.mean_squared_error is None else f", mean squared error {outcome.mean_squared_error:.4g}")
+            + (f", {outcome.refused} of them refused, for their events exceed the budget" if outcome.refused else "")
         ),
     )
 
@@ -273,14 +283,15 @@ def compare(
             outcome = compare_engines(
                 {
                     "device": device,
-                    "host C": CoreNetwork(job.model),
-                    "integer reference": FixedNetwork(job.model),
+                    "host C": CoreNetwork(session.model),
+                    "integer reference": FixedNetwork(session.model),
                 },
                 job.model,
                 with_replay(job.model, job.train.items, settings),
                 settings,
                 after_step=after_step,
                 progress=progress,
+                taken=taken(job.model, settings),
             )
         for name, tensor in old.items():
             device.set_tensor(name, tensor)
@@ -288,6 +299,7 @@ def compare(
     values = {
         "steps": len(outcome.new_steps),
         "replay_steps": len(outcome.steps) - len(outcome.new_steps),
+        "refused": outcome.refused,
         "words_compared": outcome.words_compared,
         "words_different": outcome.words_different,
         "first_difference": None if first is None else first.to_dict(),
@@ -298,7 +310,7 @@ def compare(
 
     def show(console: Console) -> None:
         console.print(
-            f"{_counted(outcome.steps)}, {outcome.words_compared:,} words compared, "
+            f"{_counted(outcome.steps, outcome.refused)}, {outcome.words_compared:,} words compared, "
             f"{outcome.words_different:,} words differ"
         )
         console.print(f"hidden states: {outcome.float_error:.1e} rms from float64")

@@ -28,7 +28,7 @@ def _above_half_q32(x_q20: Int64) -> Int64:
 
 def argument(m: Int64, bits: int) -> Int64:
     """round(m / 2^bits), within ±2^30."""
-    return np.clip(round_shift(m, bits), -FARTHEST, FARTHEST)
+    return np.asarray(np.clip(round_shift(m, bits), -FARTHEST, FARTHEST))
 
 
 def _signs(x: Int64) -> Int64:
@@ -37,7 +37,7 @@ def _signs(x: Int64) -> Int64:
 
 def sigmoid_q14(x_q20: Int64) -> Int64:
     """σ(x) in Q1.14 for x in Q20."""
-    return 2**13 + round_shift(_signs(x_q20) * _above_half_q32(x_q20), 18)
+    return np.asarray(2**13 + round_shift(_signs(x_q20) * _above_half_q32(x_q20), 18))
 
 
 def tanh_q14(x_q21: Int64) -> Int64:

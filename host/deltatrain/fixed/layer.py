@@ -33,6 +33,7 @@ class Step:
     mask: NDArray[np.bool_]  # (n + H,)
     kept: dict[str, Int64]  # of the cell
     h: Int64  # (H,), after it
+    v_hat: Int64  # (n + H,), before it
 
 
 class FixedLayer:
@@ -79,6 +80,7 @@ class FixedLayer:
         theta = np.concatenate([np.full(n, theta_x), np.full(layer.n_hidden, theta_h)])
         mask = (np.abs(difference) >= theta) & (difference != 0)
         delta = np.where(mask, difference, 0)
+        v_hat_before = self.v_hat
         self.v_hat = np.where(mask, v, self.v_hat)
 
         # M += W Δ, exactly: the two parts are aligned to M's fraction bits by shifts to the left.
@@ -88,7 +90,7 @@ class FixedLayer:
         self._of_x(self.m)[:] += delta[:n] @ self.weight[:n] * x_unit
         self._of_h(self.m)[:] += delta[n:] @ self.weight[n:] * h_unit
         forward = self._cell.forward(self.m, self.h, self.c, self._formats, result)
-        self.history.append(Step(delta, mask, forward.kept, forward.h))
+        self.history.append(Step(delta, mask, forward.kept, forward.h, v_hat_before))
         self.h, self.c = forward.h, forward.c
 
         active_x, active_h = int(mask[:n].sum()), int(mask[n:].sum())
@@ -99,6 +101,22 @@ class FixedLayer:
             result.active_h += active_x + active_h
         result.macs_forward += self._rows * (active_x + active_h)
         return self.h
+
+    def n_events(self, first: int) -> int:
+        """Events of the frames from `first` on."""
+        return sum(int(step.mask.sum()) for step in self.history[first:])
+
+    def recomputed_macs(self, segment_steps: int) -> int:
+        """What going back by segments computes once more: each twice, but the last, which still stands, once.
+
+        A segment costs the products of its events, and those of v̂ at its start, from which M is formed again.
+        """
+        macs = 0
+        for first in range(0, len(self.history), segment_steps):
+            segment = self.history[first : first + segment_steps]
+            products = np.count_nonzero(segment[0].v_hat) + sum(int(step.mask.sum()) for step in segment)
+            macs += self._rows * products * (1 if first + segment_steps >= len(self.history) else 2)
+        return macs
 
     def begin_backward(self) -> None:
         """Before the last step's `step_back`: nothing is carried yet."""

@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from deltatrain.errors import InputError
+from deltatrain.errors import InputError, SampleRefused
 from deltatrain.exemplars import Exemplars
 from deltatrain.fixed import scales
 from deltatrain.fixed.arithmetic import Int64
@@ -27,6 +27,7 @@ class FixedNetwork:
 
     def __init__(self, model: QuantModel) -> None:
         self._model = model
+        self.n_refused = 0  # samples dropped so far because their events exceeded the budget
         self.layers = tuple(FixedLayer(layer, index) for index, layer in enumerate(model.layers))
         self.readout = FixedReadout(model)
         self.configure(
@@ -69,6 +70,9 @@ class FixedNetwork:
 
     def tensor(self, name: str) -> NDArray[Any]:
         """A copy of a tensor, flat; names as in `deltatrain_core.network.TENSOR_IDS`."""
+        if name.endswith(".dm"):  # as much of it as is held
+            layer, _ = self._find(name)
+            return np.asarray(layer.dm[: self._model.memory.window(self._model.max_steps)]).astype(np.int16).ravel()
         owner, attribute = self._find(name)
         wide = "bias" in name or name == "logits"
         return np.asarray(getattr(owner, attribute)).astype(np.int32 if wide else np.int16).ravel()
@@ -82,7 +86,8 @@ class FixedNetwork:
         return self.readout, kind or part
 
     def begin(self) -> None:
-        """Start a sample."""
+        """Start a sample: its thresholds are those of now."""
+        self._thresholds = tuple(zip(self._theta_x, self._theta_h, strict=True))
         for layer in self.layers:
             layer.begin()
         self.readout.begin()
@@ -112,8 +117,15 @@ class FixedNetwork:
         return np.array(hidden, np.int16).reshape(len(frames), -1) if want_hidden else None
 
     def _push(self, v: Int64) -> Int64:
-        for layer, theta_x, theta_h in zip(self.layers, self._theta_x, self._theta_h, strict=True):
+        memory, t = self._model.memory, self.result.n_steps
+        window = memory.window(self._model.max_steps)
+        for layer, (theta_x, theta_h) in zip(self.layers, self._thresholds, strict=True):
             v = layer.push(v, theta_x, theta_h, self.result)
+            room = memory.max_events(layer.v_hat.size, self._model.max_steps)
+            if memory.event_budget and layer.n_events(t - t % window) > room:
+                self.n_refused += 1
+                self.begin()
+                raise SampleRefused(f"frame {t} of the sample has more events than the budget of {room} holds")
         self.result.n_steps += 1
         return v
 
@@ -141,6 +153,11 @@ class FixedNetwork:
         result.loss = self.readout.mean_loss(result)
         self._backward(self.readout.make_room(self._beta, self.readout.n_errors(result), result))
         self._update()
+        memory = self._model.memory
+        if memory.kind == "checkpoints":
+            # The way back is gone twice.
+            recomputed = sum(layer.recomputed_macs(memory.segment_steps) for layer in self.layers)
+            result.macs_recomputed = recomputed + result.macs_backward
         self._step = (self._step + 1) % 2**32
         return result
 

@@ -30,3 +30,4 @@ class SampleResult:
     underflow_dm: int = 0
     n_targets: int = 0
     n_wrong: int = 0
+    macs_recomputed: int = 0

@@ -12,11 +12,12 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from deltatrain.errors import DeviceError, InputError
+from deltatrain.errors import DeviceError, InputError, SampleRefused
 from deltatrain.link import protocol
 from deltatrain.link.frame import Decoder, encode
 from deltatrain.link.line import Line
 from deltatrain.link.results import Config, DeviceResult, Hello, Statistics
+from deltatrain.memory import Memory
 from deltatrain.scale import Scale
 from deltatrain.targets import find_board
 from deltatrain_core import NO_CLASS, NO_VALUE, StepResult
@@ -42,6 +43,10 @@ class RefusedError(DeviceError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class RefusedSampleError(RefusedError, SampleRefused):
+    """The device dropped the sample, whose events exceed its model's budget, and counted it."""
 
 
 class Device:
@@ -140,6 +145,9 @@ class Device:
             hash=protocol.bytes_of(raw.hash),
             cell=protocol.CELLS.get(raw.cell, f"cell {raw.cell}"),
             readout=protocol.READOUTS.get(raw.readout, f"readout {raw.readout}"),
+            memory=Memory(
+                protocol.MEMORIES.get(raw.memory, f"plan {raw.memory}"), int(raw.segment_steps), int(raw.event_budget)
+            ),
             fresh=raw.boot_id == self._nonce,
             fault=protocol.FAULTS.get(raw.fault, f"fault {raw.fault}"),
         )
@@ -403,7 +411,8 @@ class Device:
 
     def _refused(self, command: int, status: int) -> RefusedError:
         name, text = protocol.command_name(command), protocol.status_text(status)
-        return RefusedError(f"the device at {self._line.url} refused {name}: {text} (status {status})", status)
+        kind = RefusedSampleError if status == protocol.EVENTS_STATUS else RefusedError
+        return kind(f"the device at {self._line.url} refused {name}: {text} (status {status})", status)
 
     def _unpack(self, struct: str, data: bytes) -> Any:
         try:

@@ -115,6 +115,8 @@ TARGETS: Final = enumerators("dt_targets")
 
 COMMANDS: Final = {value: name.removeprefix("DT_CMD_") for name, value in enumerators("dt_command").items()}
 CELLS: Final = {value: name.removeprefix("DRNN_").lower() for name, value in enumerators("drnn_cell").items()}
+MEMORIES: Final = {value: name.removeprefix("DRNN_").lower() for name, value in enumerators("drnn_memory").items()}
+EVENTS_STATUS: Final = constant("DRNN_ERR_EVENTS")
 READOUTS: Final = {value: name.removeprefix("DRNN_").lower() for name, value in enumerators("drnn_readout").items()}
 FAULTS: Final = {value: name.removeprefix("DT_FAULT_").lower() for name, value in enumerators("dt_fault").items()}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from deltatrain.memory import Memory
 from deltatrain.scale import Scale
 from deltatrain_core import StepResult
 
@@ -22,6 +23,8 @@ class Hello:
     hash : bytes
         SHA-256 of the quantised model in the firmware.
     readout : {"last", "frames", "regression"}
+    memory : Memory
+        How much of a sample's history the firmware holds at once.
     step : int
         Training steps that the device has done.
     fresh : bool
@@ -40,6 +43,7 @@ class Hello:
     hash: bytes
     cell: str
     readout: str
+    memory: Memory
     n_layers: int
     n_in: int
     n_hidden: int
@@ -104,6 +108,8 @@ class Statistics:
     macs_forward: int
     macs_backward: int
     macs_gradient: int
+    macs_recomputed: int
+    samples_refused: int
     ticks_forward: int
     ticks_train: int
     ticks_infer: int

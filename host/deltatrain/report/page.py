@@ -29,6 +29,8 @@ PURPOSES = {
     "weights": "what is trained",
     "history": "gates and cells of one utterance, for the way back",
     "events": "which entries changed, and by how much",
+    "checkpoints": "the inputs, and what each segment of a sample begins with",
+    "gradient": "the weights' gradient, summed over the segments",
     "scratch": "accumulators and the state of one frame",
     "stack": "reserved for calls and interrupts",
     "link": "buffers of the serial line",
