@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from deltatrain.bench import FLOAT, PHASES, Case, HostRow, bench, find_case
+from deltatrain.bench import FLOAT, PHASES, Case, HostRow, bench, bench_model, find_case
 from deltatrain.bench.rows import description
 from deltatrain.cli import main
 from deltatrain.errors import InputError
 from deltatrain.targets import find_board
+from deltatrain_codegen import export
+from deltatrain_codegen.memory import constants
 
 RECORDED = Path(__file__).with_name("instructions.json")
 BOARD = "mps2-an386"
@@ -39,6 +41,17 @@ def measured() -> dict[str, int]:
         rows = bench(board, cell, 16, 64, 50, SPARSITIES)
         counts |= {f"{cell} {asked}": row.instructions for asked, row in zip(SPARSITIES, rows, strict=True)}
     return counts
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_code_fits_24_kib_of_flash(cell: str, tmp_path: Path) -> None:
+    """On a Cortex-M4, trainer, server, link and tables, without the model's data."""
+    board = find_board(BOARD)
+    if board is None or shutil.which(board.compiler) is None:
+        pytest.skip("the board's compiler is not installed; `make setup` installs it")
+    model = bench_model(cell, 16, 64, 50)
+    built = export(model, board, tmp_path)
+    assert built.flash_bytes - sum(constants(model).values()) <= 24 * 1024
 
 
 def test_a_training_step_takes_no_more_instructions_than_recorded() -> None:
@@ -153,7 +166,7 @@ def test_every_combination_is_measured_and_what_is_done_is_kept_when_interrupted
         return [HostRow(**description(case, "fixed"), microseconds=1.0, rounds=1) for case in cases]
 
     monkeypatch.setattr("deltatrain.cli.bench.bench_board", measure)
-    shapes = ("--cell", "gru", "--n-in", "3", "--n-hidden", "6", "--n-hidden", "7", "--layers", "1", "--layers", "3")
+    shapes = ("--cell", "gru", "--n-in", "4", "--n-hidden", "6", "--n-hidden", "7", "--layers", "1", "--layers", "3")
     outcome = run_bench("--json", *shapes, "--steps", "9", "--sparsity", "0", "--sparsity", "0.5")
     assert outcome.exit_code == 130
     rows = json.loads(outcome.stdout)["rows"]
