@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -30,18 +30,30 @@ BUILDS = {
     "gcc -O3 -march=native": ("gcc", "-O3", "-march=native"),
     "gcc UBSan": ("gcc", "-O1", "-fsanitize=undefined", "-fno-sanitize-recover=all"),
     "gcc ASan": ("gcc", "-O1", "-fsanitize=address"),
+    "gcc -O3, AVX2": ("gcc", "-O3", "-mavx2"),
+    "gcc UBSan, AVX2": ("gcc", "-O1", "-mavx2", "-fsanitize=undefined", "-fno-sanitize-recover=all"),
+    "gcc ASan, AVX2": ("gcc", "-O1", "-mavx2", "-fsanitize=address"),
     "clang -O0": ("clang", "-O0"),
     "clang -O3": ("clang", "-O3"),
+    "clang -O3, AVX2": ("clang", "-O3", "-mavx2"),
     "clang UBSan": ("clang", "-O1", "-fsanitize=undefined", "-fsanitize-trap=all"),
 }
 # The levels between, at fewer steps; `make study-equality` takes thousands on each.
 FEW = {f"{compiler} {level}": (compiler, level) for compiler in ("gcc", "clang") for level in ("-O1", "-O2", "-Os")}
 
 
+def needs_vectors(flags: Iterable[str]) -> None:
+    """Skip where flags ask for AVX2 and this computer cannot run it; what it has, its kernel tells."""
+    cpu = Path("/proc/cpuinfo")
+    if "-mavx2" in flags and (not cpu.exists() or " avx2 " not in cpu.read_text()):
+        pytest.skip("this computer has no AVX2, or does not tell")
+
+
 @pytest.mark.parametrize("build", [*BUILDS, *FEW])
 def test_every_build_equals_the_integer_reference(build: str, tmp_path: Path) -> None:
     compiler, *flags = (BUILDS | FEW)[build]
     steps = FEW_STEPS if build in FEW else STEPS
+    needs_vectors(flags)
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed; `make setup` installs it")
     library = tmp_path / "core.so"
@@ -50,7 +62,7 @@ def test_every_build_equals_the_integer_reference(build: str, tmp_path: Path) ->
     subprocess.run([*build_line, *sources, "-o", str(library)], check=True)
     program = Path(__file__).with_name("equality.py")
     environment = dict(os.environ)
-    if build == "gcc ASan":  # its allocator must be there first; Python itself leaks on purpose
+    if "-fsanitize=address" in flags:  # its allocator must be there first; Python itself leaks on purpose
         runtime = subprocess.check_output([compiler, "-print-file-name=libasan.so"], text=True).strip()
         environment |= {"LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0"}
     command = [sys.executable, str(program), str(library), str(steps), "1"]

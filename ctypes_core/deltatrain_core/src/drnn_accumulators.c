@@ -8,6 +8,11 @@
 #include "drnn_activation.h"
 #include "drnn_activation_narrow.h"
 #include "drnn_fixed.h"
+#include "drnn_vector.h"
+
+#ifdef DRNN_LANES
+#include "drnn_activation_vector.h"
+#endif
 
 static void add_column(int64_t *m, const int16_t *column, uint32_t rows, int64_t factor)
 {
@@ -148,7 +153,13 @@ void drnn_m_sigmoids(const drnn_t *net, uint32_t l, uint32_t first, uint32_t cou
     }
     const int32_t divisor = drnn_divisor(bits);
     const int32_t *m = drnn_m_narrow(net, l) + first;
-    for (const int32_t *const end = m + count; m != end; ++m, ++gates) {
+    const int32_t *const end = m + count;
+#ifdef DRNN_LANES
+    for (const int32_t *const whole = m + drnn_v_whole(count); m != whole; m += DRNN_LANES, gates += DRNN_LANES) {
+        drnn_v_store16(gates, drnn_v_sigmoid_q14(drnn_v_round_shift(drnn_v_load32(m), bits)));
+    }
+#endif
+    for (; m != end; ++m, ++gates) {
         *gates = (int16_t)drnn_sigmoid_narrow_q14(drnn_scale_down(*m, divisor));
     }
 }
@@ -165,7 +176,13 @@ void drnn_m_tanhs(const drnn_t *net, uint32_t l, uint32_t first, uint32_t count,
     }
     const int32_t divisor = drnn_divisor(bits);
     const int32_t *m = drnn_m_narrow(net, l) + first;
-    for (const int32_t *const end = m + count; m != end; ++m, ++gates) {
+    const int32_t *const end = m + count;
+#ifdef DRNN_LANES
+    for (const int32_t *const whole = m + drnn_v_whole(count); m != whole; m += DRNN_LANES, gates += DRNN_LANES) {
+        drnn_v_store16(gates, drnn_v_tanh_q14(drnn_v_round_shift(drnn_v_load32(m), bits)));
+    }
+#endif
+    for (; m != end; ++m, ++gates) {
         *gates = (int16_t)drnn_tanh_narrow_q14(drnn_scale_down(*m, divisor));
     }
 }

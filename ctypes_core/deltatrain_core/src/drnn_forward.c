@@ -9,7 +9,9 @@
 #include "drnn_history.h"
 #include "drnn_kernels.h"
 
-#ifdef __ARM_FEATURE_DSP
+#include "drnn_vector.h"
+
+#if defined(__ARM_FEATURE_DSP) && !defined(DRNN_LANES)
 #include "drnn_encode_dsp.h"
 #endif
 
@@ -72,7 +74,14 @@ static uint32_t encode(events_t *shared, const int16_t *v, int16_t *v_hat, uint3
     events_t events = *shared;
     const int32_t least = theta > 1 ? theta : 1;
     uint32_t j = 0;
-#ifdef __ARM_FEATURE_DSP
+#if defined(DRNN_LANES)
+    for (; j + DRNN_ENCODE_LANES <= count; j += DRNN_ENCODE_LANES) {
+        for (uint32_t lanes = drnn_v_beyond(&v[j], &v_hat[j], least - 1); lanes != 0; lanes &= lanes - 1u) {
+            const uint32_t k = j + drnn_lowest_bit(lanes) / 2;
+            transmit(&events, v[k], &v_hat[k], column + k, first, shift);
+        }
+    }
+#elif defined(__ARM_FEATURE_DSP)
     const uint32_t below = (uint32_t)(least - 1) * 0x10001u;
     const uint32_t range = 2u * below;
     for (; j + 4 <= count; j += 4) {

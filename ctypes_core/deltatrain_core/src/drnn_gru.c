@@ -10,8 +10,13 @@
 #include "drnn_fixed.h"
 #include "drnn_history.h"
 
-#ifdef __ARM_FEATURE_DSP
+#include "drnn_vector.h"
+
+#if defined(DRNN_LANES)
+#include "drnn_gru_vector.h"
+#elif defined(__ARM_FEATURE_DSP)
 #include "drnn_gru_dsp.h"
+#define HAS_DSP_GATES
 #endif
 
 #define M_NH_FRAC_BITS 22 /* of M_nh before r multiplies it; the product has as many as tanh's argument */
@@ -24,7 +29,15 @@ static void candidates_narrow(const drnn_layer_t *layer, const int32_t *m_nx, in
     const int32_t to_argument = drnn_divisor(m_frac_bits - DRNN_TANH_FRAC_BITS);
     const int32_t to_q22 = drnn_divisor(m_frac_bits - M_NH_FRAC_BITS);
     const int32_t to_kept = drnn_divisor(m_frac_bits - layer->c_frac_bits);
-    for (const int32_t *const end = m_nx + n_hidden; m_nx != end; ++m_nx, ++gates) {
+    const int32_t *const end = m_nx + n_hidden;
+#ifdef DRNN_LANES
+    const uint32_t done =
+        drnn_gru_candidates_vector(n_hidden, m_nx, gates, m_frac_bits - DRNN_TANH_FRAC_BITS, m_frac_bits - M_NH_FRAC_BITS,
+                                   m_frac_bits - layer->c_frac_bits, saturated);
+    m_nx += done;
+    gates += done;
+#endif
+    for (; m_nx != end; ++m_nx, ++gates) {
         const int32_t m_nh = m_nx[3 * n_hidden];
         /* M has 24 fraction bits or more: in Q22 it is below 2^29, in Q21 below 2^28. */
         const int32_t gated = drnn_mul_high(drnn_scale_down(m_nh, to_q22) * 2, gates[n_hidden] * 65536);
@@ -64,7 +77,11 @@ void drnn_gru_forward(drnn_t *net, uint32_t l, uint32_t t)
     } else {
         candidates_narrow(layer, drnn_m_narrow(net, l), gates, &net->result.saturated_c);
     }
-    for (uint32_t k = 0; k < n_hidden; ++k) {
+    uint32_t k = 0;
+#ifdef DRNN_LANES
+    k = drnn_gru_mix_vector(n_hidden, n, z, h, state, &net->result.saturated_h);
+#endif
+    for (; k < n_hidden; ++k) {
         const int32_t mixed = (DRNN_ONE_Q14 - z[k]) * n[k] + z[k] * h[k]; /* Q28, at most 2^28 */
         state[k] = h[k] = drnn_cut_hidden(drnn_round_shift_narrow(mixed, 14), &net->result.saturated_h);
     }
@@ -110,12 +127,20 @@ DRNN_RARE void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t)
     }
 }
 
-#ifndef __ARM_FEATURE_DSP
+#ifndef HAS_DSP_GATES
 static void gates_small(uint32_t n_hidden, int c_frac_bits, int16_t *gates, const int16_t *h_prev, int32_t *d_hidden,
                         int32_t *dm, drnn_dm_store_t *result)
 {
     drnn_dm_store_t store = *result;
-    for (const int32_t *const end = dm + n_hidden; dm != end; ++dm, ++gates, ++d_hidden, ++h_prev) {
+    const int32_t *const end = dm + n_hidden;
+#ifdef DRNN_LANES
+    const uint32_t done = drnn_gru_gates_vector(n_hidden, c_frac_bits, gates, h_prev, d_hidden, dm, &store);
+    gates += done;
+    h_prev += done;
+    d_hidden += done;
+    dm += done;
+#endif
+    for (; dm != end; ++dm, ++gates, ++d_hidden, ++h_prev) {
         const int32_t n = gates[0];
         const int32_t r = gates[n_hidden];
         const int32_t z = gates[2 * n_hidden];
@@ -143,7 +168,7 @@ void drnn_gru_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_
     const uint32_t n_hidden = layer->n_hidden;
     int16_t *gates = drnn_gates_of(net, l, t);
     const int16_t *h_prev = drnn_states_of(net, l, t - 1u);
-#ifdef __ARM_FEATURE_DSP
+#ifdef HAS_DSP_GATES
     drnn_gru_gates_dsp(n_hidden, 17 - layer->c_frac_bits, gates, h_prev, drnn_d_hidden(net, l), drnn_dm_acc(net, l), store);
 #else
     gates_small(n_hidden, layer->c_frac_bits, gates, h_prev, drnn_d_hidden(net, l), drnn_dm_acc(net, l), store);

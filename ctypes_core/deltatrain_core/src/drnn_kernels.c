@@ -1,13 +1,22 @@
 /*
- * The sparse products in portable C, four rows at a time, their sums in registers; drnn_kernels_dsp.h has the blocks for
- * cores with the DSP extension.
+ * The sparse products in portable C, four rows at a time, their sums in registers. drnn_kernels_avx2.h and drnn_kernels_mve.h
+ * have the blocks for processors with vectors, drnn_kernels_dsp.h those for cores with the DSP extension.
  */
 #include "drnn_kernels.h"
 
 #include "drnn_fixed.h"
 
-#ifdef __ARM_FEATURE_DSP
+#include "drnn_vector.h"
+
+#if defined(__AVX2__)
+#include "drnn_kernels_avx2.h"
+#define PORTABLE static inline
+#elif defined(DRNN_LANES)
+#include "drnn_kernels_mve.h"
+#define PORTABLE DRNN_RARE static /* rows that do not fill a block */
+#elif defined(__ARM_FEATURE_DSP)
 #include "drnn_kernels_dsp.h"
+#define HAS_DSP_BLOCKS
 #define PORTABLE DRNN_RARE static /* rows that do not fill a block, or are not aligned */
 #else
 #define PORTABLE static inline
@@ -66,6 +75,9 @@ PORTABLE int add_run(int32_t *sums, const int16_t *base, uint32_t first, uint32_
 {
     int exceeds = 0;
     uint32_t row = first;
+#ifdef __AVX2__
+    row = drnn_add_tiles_avx2(sums, base, row, end, entries, n, &exceeds);
+#endif
     for (; row + ROW_BLOCK <= end; row += ROW_BLOCK) {
         int32_t block[ROW_BLOCK];
         sum_block(block, base, row, entries, n);
@@ -106,7 +118,13 @@ int drnn_add_columns(int32_t *sums, const int16_t *base, uint32_t first, uint32_
     if (n == 0) {
         return 1;
     }
-#ifdef __ARM_FEATURE_DSP
+#if defined(DRNN_LANES) && !defined(__AVX2__)
+    int exceeds;
+    first = drnn_add_blocks_mve(sums, first, end, entries, n, &exceeds);
+    if (exceeds) {
+        return 0;
+    }
+#elif defined(HAS_DSP_BLOCKS)
     const uint32_t n_blocks = is_even ? (end - first) / DRNN_DSP_ROWS : 0;
     if (n_blocks > 0) {
         if (drnn_add_blocks_dsp(&sums[first], 2 * first, entries, n, n_blocks)) {
@@ -114,9 +132,8 @@ int drnn_add_columns(int32_t *sums, const int16_t *base, uint32_t first, uint32_
         }
         first += n_blocks * DRNN_DSP_ROWS;
     }
-#else
-    (void)is_even;
 #endif
+    (void)is_even; /* vectors may lie anywhere */
     while (first < end && n > 0) {
         const uint32_t n_run = run_length(entries, n);
         if (!add_run(sums, base, first, end, entries, n_run)) {
@@ -132,15 +149,18 @@ void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const d
                       int is_even)
 {
     uint32_t row = 0;
-#ifdef __ARM_FEATURE_DSP
+#if defined(__AVX2__)
+    row = drnn_sum_tiles_avx2(sums, base, rows, entries, n);
+#elif defined(DRNN_LANES)
+    row = n > 0 ? drnn_sum_blocks_mve(sums, rows, entries, n) : 0;
+#elif defined(HAS_DSP_BLOCKS)
     const uint32_t n_blocks = is_even && n > 0 ? rows / DRNN_DSP_ROWS : 0;
     if (n_blocks > 0) {
         drnn_sum_blocks_dsp(sums, 0, entries, n, n_blocks);
         row = n_blocks * DRNN_DSP_ROWS;
     }
-#else
-    (void)is_even;
 #endif
+    (void)is_even; /* vectors may lie anywhere */
     if (row < rows) {
         sum_rows(sums, base, row, rows, entries, n);
     }
@@ -149,18 +169,26 @@ void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const d
 void drnn_dot_columns(int64_t *products, const int16_t *base, uint32_t rows, const int16_t *dm,
                       const drnn_entry_t *entries, uint32_t n, int is_even)
 {
-#ifdef __ARM_FEATURE_DSP
-    const uint32_t n_fast = is_even ? rows / DRNN_DSP_ROWS * DRNN_DSP_ROWS : 0;
-    if (n_fast > 0 && drnn_dots_dsp(products, dm, n_fast, entries, n)) {
-        for (uint32_t a = 0; n_fast < rows && a < n; ++a) {
-            products[a] += dot(drnn_rows_at(base, entries[a].place) + n_fast, dm + n_fast, rows - n_fast);
-        }
-        return;
+    uint32_t n_fast = 0; /* rows that are done; products of no rows are not written */
+#if defined(__AVX2__)
+    n_fast = rows / DRNN_TILE * DRNN_TILE;
+    if (n_fast > 0) {
+        drnn_dots_avx2(products, base, n_fast, dm, entries, n);
     }
-#else
-    (void)is_even;
+#elif defined(DRNN_LANES)
+    n_fast = rows / DRNN_MVE_DOT_ROWS * DRNN_MVE_DOT_ROWS;
+    if (n_fast > 0) {
+        drnn_dots_mve(products, n_fast, dm, entries, n);
+    }
+#elif defined(HAS_DSP_BLOCKS)
+    n_fast = is_even ? rows / DRNN_DSP_ROWS * DRNN_DSP_ROWS : 0;
+    if (n_fast > 0 && !drnn_dots_dsp(products, dm, n_fast, entries, n)) {
+        n_fast = 0;
+    }
 #endif
-    for (uint32_t a = 0; a < n; ++a) {
-        products[a] = dot(drnn_rows_at(base, entries[a].place), dm, rows);
+    (void)is_even;
+    for (uint32_t a = 0; n_fast < rows && a < n; ++a) {
+        const int64_t done = n_fast > 0 ? products[a] : 0;
+        products[a] = done + dot(drnn_rows_at(base, entries[a].place) + n_fast, dm + n_fast, rows - n_fast);
     }
 }

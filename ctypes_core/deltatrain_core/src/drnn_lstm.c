@@ -8,8 +8,13 @@
 #include "drnn_fixed.h"
 #include "drnn_history.h"
 
-#ifdef __ARM_FEATURE_DSP
+#include "drnn_vector.h"
+
+#if defined(DRNN_LANES)
+#include "drnn_lstm_vector.h"
+#elif defined(__ARM_FEATURE_DSP)
 #include "drnn_lstm_dsp.h"
+#define HAS_DSP_GATES
 #endif
 
 static int32_t tanh_unit(const drnn_layer_t *layer) /* from c to tanh's argument, which stays within 2^30 */
@@ -30,7 +35,15 @@ static void mix(drnn_t *net, const drnn_layer_t *layer, const int16_t *gates, co
     const int32_t to_argument = tanh_unit(layer);
     const int c_shift = 28 - layer->c_frac_bits;
     const int32_t half = (int32_t)1 << (c_shift - 1);
-    for (const int16_t *const end = gates + n_hidden; gates != end; ++gates, ++c_prev, ++c, ++h) {
+    const int16_t *const end = gates + n_hidden;
+#ifdef DRNN_LANES
+    const uint32_t done = drnn_lstm_mix_vector(gates, n_hidden, layer->c_frac_bits, c_prev, c, h, &net->result);
+    gates += done;
+    c_prev += done;
+    c += done;
+    h += done;
+#endif
+    for (; gates != end; ++gates, ++c_prev, ++c, ++h) {
         const int32_t i = gates[0];
         const int32_t f = gates[n_hidden];
         const int32_t g = gates[2 * n_hidden];
@@ -119,11 +132,16 @@ void drnn_lstm_backward(drnn_t *net, uint32_t l, uint32_t t)
  * dh is 0 for units that were not transmitted: there dM of the output gate stays, and so does what is stored of it, which
  * `later` holds, from the step after; at the last step that is held it is NULL.
  */
-static void output_gate_small(uint32_t n_hidden, int32_t unit, int16_t *o, const int16_t *later, const int16_t *c,
+static void output_gate_small(uint32_t n_hidden, int c_frac_bits, int16_t *o, const int16_t *later, const int16_t *c,
                               int32_t *d_hidden, int32_t *d_cell, int32_t *dm_o, drnn_dm_store_t *result)
 {
     drnn_dm_store_t store = *result;
-    for (uint32_t k = 0; k < n_hidden; ++k) {
+    uint32_t k = 0;
+#ifdef DRNN_LANES
+    k = drnn_lstm_output_vector(n_hidden, c_frac_bits, o, later, c, d_hidden, d_cell, dm_o, &store);
+#endif
+    const int32_t unit = (int32_t)1 << (DRNN_TANH_FRAC_BITS - c_frac_bits);
+    for (; k < n_hidden; ++k) {
         const int32_t dh = d_hidden[k];
         if (dh == 0 && later != NULL) {
             o[k] = later[k];
@@ -141,12 +159,20 @@ static void output_gate_small(uint32_t n_hidden, int32_t unit, int16_t *o, const
     *result = store;
 }
 
-#ifndef __ARM_FEATURE_DSP
+#ifndef HAS_DSP_GATES
 static void cell_gates_small(uint32_t n_hidden, int c_frac_bits, int16_t *gates, const int16_t *c_prev, int32_t *d_cell,
                              int32_t *dm, drnn_dm_store_t *result)
 {
     drnn_dm_store_t store = *result;
-    for (const int32_t *const end = dm + n_hidden; dm != end; ++gates, ++c_prev, ++d_cell, ++dm) {
+    const int32_t *const end = dm + n_hidden;
+#ifdef DRNN_LANES
+    const uint32_t done = drnn_lstm_gates_vector(n_hidden, c_frac_bits, gates, c_prev, d_cell, dm, &store);
+    gates += done;
+    c_prev += done;
+    d_cell += done;
+    dm += done;
+#endif
+    for (; dm != end; ++gates, ++c_prev, ++d_cell, ++dm) {
         const int32_t dc = *d_cell;
         const int32_t i = gates[0];
         const int32_t f = gates[n_hidden];
@@ -172,10 +198,10 @@ void drnn_lstm_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store
     const int16_t *c = drnn_states_of(net, l, t);
     int32_t *dm = drnn_dm_acc(net, l);
     int16_t *o = gates + 3 * n_hidden;
-    output_gate_small(n_hidden, tanh_unit(layer), o, drnn_is_last_held(net, t) ? NULL : o + drnn_m_count(layer), c,
+    output_gate_small(n_hidden, layer->c_frac_bits, o, drnn_is_last_held(net, t) ? NULL : o + drnn_m_count(layer), c,
                       drnn_d_hidden(net, l), drnn_d_cell(net, l), dm + 3 * n_hidden, store);
     const int16_t *c_prev = c - n_hidden;
-#ifdef __ARM_FEATURE_DSP
+#ifdef HAS_DSP_GATES
     drnn_lstm_gates_dsp(n_hidden, 17 - layer->c_frac_bits, gates, c_prev, drnn_d_cell(net, l), dm, store);
 #else
     cell_gates_small(n_hidden, layer->c_frac_bits, gates, c_prev, drnn_d_cell(net, l), dm, store);

@@ -10,8 +10,15 @@
 #include "drnn_random.h"
 #include "drnn_scale.h"
 
-#ifdef __ARM_FEATURE_DSP
+#include "drnn_vector.h"
+
+#if defined(__AVX2__)
+#include "drnn_update_avx2.h"
+#elif defined(DRNN_LANES)
+#include "drnn_update_mve.h"
+#elif defined(__ARM_FEATURE_DSP)
 #include "drnn_update_dsp.h"
+#define HAS_DSP_STEP
 #endif
 
 #define MAX_SHIFT 62
@@ -43,7 +50,13 @@ static uint64_t sum_of_squares(const int16_t *values, uint32_t count)
 {
     int64_t sum = 0;
     uint32_t i = 0;
-#ifdef __ARM_FEATURE_DSP
+#if defined(__AVX2__)
+    i = count & ~15u;
+    sum = (int64_t)drnn_squares_avx2(values, i);
+#elif defined(DRNN_LANES)
+    i = count & ~7u;
+    sum = (int64_t)drnn_squares_mve(values, i);
+#elif defined(__ARM_FEATURE_DSP)
     if ((uintptr_t)values % 4 == 0) {
         const int16_t *const end = values + (count & ~7u);
         i = count & ~7u;
@@ -239,7 +252,13 @@ static void step_narrow(const stepper_t *s, int16_t *weight, uint32_t element, c
         const int shift = s->quotient_shift;
         uint32_t *saturated = s->saturated;
         uint32_t counter = s->key + element / 2 * DRNN_RANDOM_STRIDE;
-#ifdef __ARM_FEATURE_DSP
+#if defined(__AVX2__)
+        row = drnn_step_avx2(w, sums, rows, counter, m, shift, saturated);
+        counter += row / 2 * DRNN_RANDOM_STRIDE;
+#elif defined(DRNN_LANES)
+        row = drnn_step_mve(w, sums, rows, counter, m, shift, saturated);
+        counter += row / 2 * DRNN_RANDOM_STRIDE;
+#elif defined(HAS_DSP_STEP)
         while (shift == 0 && row + DRNN_STEP_BLOCK <= rows && (uintptr_t)w % 4 == 0) { /* as a rule once, to the end */
             const uint32_t n = (rows - row) / DRNN_STEP_BLOCK;
             row += drnn_step_blocks_dsp(w + row, &counter, sums + row, m, n);
