@@ -34,7 +34,7 @@ COMPILE_FLAGS = (
 # Loops that a training step spends its time in go by speed, where -O2 takes fewer instructions than -O3 and less flash;
 # all else goes by size.
 FAST, SMALL = "-O2", "-Os"
-FAST_SOURCES = frozenset(f"drnn_{name}.c" for name in ("accumulators", "gru", "kernels", "lstm", "rnn"))
+FAST_SOURCES = frozenset(f"drnn_{name}.c" for name in ("accumulators", "forward", "gru", "kernels", "lstm", "rnn"))
 # No C library: the firmware brings the three functions that the compiler asks for, libgcc the rest.
 LINK_FLAGS = ("-nostdlib", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,--fatal-warnings")
 N_PROCESSES = 2

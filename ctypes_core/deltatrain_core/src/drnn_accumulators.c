@@ -83,7 +83,7 @@ DRNN_RARE static void cut(drnn_entry_t *entries, uint32_t n, drnn_entry_t *end)
     }
 }
 
-static uint32_t count_pieces(const drnn_entry_t *entries, uint32_t n)
+DRNN_RARE static uint32_t count_pieces(const drnn_entry_t *entries, uint32_t n)
 {
     uint32_t count = 0;
     for (uint32_t a = 0; a < n; ++a) {

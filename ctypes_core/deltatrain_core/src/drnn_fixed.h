@@ -51,6 +51,18 @@ static inline int32_t drnn_saturate_narrow(int32_t value, int32_t limit, uint32_
     return DRNN_LIKELY((uint32_t)(value + limit) <= (uint32_t)(2 * limit)) ? value : drnn_saturate(value, limit, saturated);
 }
 
+/* Bits of a magnitude, or of one less: what several are at most, once or-ed. */
+static inline uint32_t drnn_bits(int32_t value)
+{
+    return (uint32_t)(value ^ (value >> 31));
+}
+
+/* The same to +-32767: one comparison where nothing saturates, but for 32767 itself. */
+static inline int32_t drnn_saturate16(int32_t value, uint32_t *saturated)
+{
+    return DRNN_LIKELY(drnn_bits(value) < DRNN_INT16_MAX) ? value : drnn_saturate(value, DRNN_INT16_MAX, saturated);
+}
+
 /*
  * value / 2^bits, rounded down, where that fits 32 bits; bits in [1, 31]. On a processor of 32 bits three instructions,
  * of which a shift of 64 bits takes eight.
@@ -203,12 +215,6 @@ static inline int32_t drnn_small_mul(int32_t a, int32_t b, int frac_bits)
 static inline uint32_t drnn_small(int c_frac_bits)
 {
     return (uint32_t)1 << (c_frac_bits < 12 ? 14 + c_frac_bits : 26);
-}
-
-/* Bits of a magnitude, or of one less: what several are at most, once or-ed. */
-static inline uint32_t drnn_bits(int32_t value)
-{
-    return (uint32_t)(value ^ (value >> 31));
 }
 
 /* a * b / 2^frac_bits, rounded and saturated to int32: one factor of a carried gradient. |a| < 2^31, |b| <= 2^28: 2^59. */

@@ -27,7 +27,7 @@ void drnn_begin_layer(drnn_t *net, uint32_t l)
     net->n_events[l] = 0;
 }
 
-int drnn_begin(drnn_t *net)
+DRNN_RARE int drnn_begin(drnn_t *net)
 {
     for (uint32_t l = 0; l < net->model->n_layers; ++l) {
         drnn_begin_layer(net, l);

@@ -43,7 +43,7 @@ static void candidates_narrow(const drnn_layer_t *layer, const int32_t *m_nx, in
         const int32_t gated = drnn_mul_high(drnn_scale_down(m_nh, to_q22) * 2, gates[n_hidden] * 65536);
         gates[0] = (int16_t)drnn_tanh_narrow_q14(drnn_scale_down(*m_nx, to_argument) + gated);
         gates[3 * n_hidden] =
-            (int16_t)drnn_saturate_narrow(drnn_scale_down(m_nh, to_kept), DRNN_INT16_MAX, saturated);
+            (int16_t)drnn_saturate16(drnn_scale_down(m_nh, to_kept), saturated);
     }
 }
 

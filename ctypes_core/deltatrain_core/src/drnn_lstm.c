@@ -51,7 +51,7 @@ static void mix(drnn_t *net, const drnn_layer_t *layer, const int16_t *gates, co
         /* Q28, at most 2^14 * 2^15 * 2^8; once shifted below 2^26 */
         const int64_t sum = i * g + half + (int64_t)f * (*c_prev * ((int32_t)1 << to_q14));
         const int32_t mixed =
-            drnn_saturate_narrow(drnn_shift_narrow(sum, c_shift), DRNN_INT16_MAX, &net->result.saturated_c);
+            drnn_saturate16(drnn_shift_narrow(sum, c_shift), &net->result.saturated_c);
         *c = (int16_t)mixed;
         *h = hidden_of(o, drnn_tanh_narrow_q14(mixed * to_argument), &net->result.saturated_h);
     }
