@@ -57,7 +57,8 @@ static inline uint32_t drnn_gru_gates_vector(uint32_t n_hidden, int c_frac_bits,
         const drnn_v32_t z = drnn_v_load16(&gates[2 * n_hidden + k]);
         const drnn_v32_t m_nh = drnn_v_load16(&gates[3 * n_hidden + k]);
         const drnn_v32_t dh = drnn_v_load32(&d_hidden[k]);
-        const drnn_v32_t d_nx = drnn_v_small_mul_rest(drnn_v_small_mul_q14(dh, drnn_v_sub(drnn_v_set(DRNN_ONE_Q14), z)), n_value);
+        const drnn_v32_t to_n = drnn_v_small_mul_q14(dh, drnn_v_sub(drnn_v_set(DRNN_ONE_Q14), z));
+        const drnn_v32_t d_nx = drnn_v_small_mul_rest(to_n, n_value);
         const drnn_v32_t d_r = drnn_v_small_mul(drnn_v_small_mul_slope(d_nx, r), m_nh, c_frac_bits);
         const drnn_v32_t d_z =
             drnn_v_small_mul_slope(drnn_v_small_mul_q14(dh, drnn_v_sub(drnn_v_load16(&h_prev[k]), n_value)), z);

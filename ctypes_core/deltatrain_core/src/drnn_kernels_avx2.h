@@ -1,6 +1,6 @@
 /*
- * The sparse products by AVX2. VPMADDWD multiplies pairs of int16 and adds the two products: of neighbouring rows of two columns
- * (sums over entries), or of a column and dM (dot products). In memory everything may lie anywhere.
+ * The sparse products by AVX2. VPMADDWD multiplies pairs of int16 and adds the two products: of one row in two columns (sums
+ * over entries), or of two rows of a column and dM (dot products). In memory everything may lie anywhere.
  */
 #ifndef DRNN_KERNELS_AVX2_H
 #define DRNN_KERNELS_AVX2_H
@@ -19,7 +19,7 @@ typedef struct {
     __m256i low, high;
 } drnn_tile_t;
 
-/* += a[row] * factor + b[row] * factor, the factors of a and b in the halves of each lane. */
+/* += a[row] * factor_a + b[row] * factor_b; the two factors stand in the halves of each lane. */
 static inline void drnn_tile_add(drnn_tile_t *sums, const int16_t *a, const int16_t *b, __m256i factors)
 {
     const __m256i of_a = drnn_load_avx2(a);
