@@ -141,13 +141,17 @@ void drnn_m_add(drnn_t *net, uint32_t l, uint32_t n_x, uint32_t n_h, uint32_t bi
     }
 }
 
-void drnn_m_sigmoids(const drnn_t *net, uint32_t l, uint32_t first, uint32_t count, int16_t *gates)
+/* One of the two below: `is_tanh` is constant, so that each is a loop of its own. */
+__attribute__((always_inline)) static inline void activate(const drnn_t *net, uint32_t l, uint32_t first, uint32_t count,
+                                                           int16_t *gates, int is_tanh)
 {
-    const int bits = drnn_m_frac_bits(drnn_layer(net, l)) - DRNN_SIGMOID_FRAC_BITS;
+    const int bits =
+        drnn_m_frac_bits(drnn_layer(net, l)) - (is_tanh ? DRNN_TANH_FRAC_BITS : DRNN_SIGMOID_FRAC_BITS);
     if (net->m_is_wide[l]) {
         const int64_t *m = drnn_m_wide(net, l) + first;
         for (uint32_t k = 0; k < count; ++k) {
-            gates[k] = (int16_t)drnn_sigmoid_q14(drnn_wide_argument(m[k], bits));
+            const int32_t x = drnn_wide_argument(m[k], bits);
+            gates[k] = (int16_t)(is_tanh ? drnn_tanh_q14(x) : drnn_sigmoid_q14(x));
         }
         return;
     }
@@ -156,33 +160,22 @@ void drnn_m_sigmoids(const drnn_t *net, uint32_t l, uint32_t first, uint32_t cou
     const int32_t *const end = m + count;
 #ifdef DRNN_LANES
     for (const int32_t *const whole = m + drnn_v_whole(count); m != whole; m += DRNN_LANES, gates += DRNN_LANES) {
-        drnn_v_store16(gates, drnn_v_sigmoid_q14(drnn_v_round_shift(drnn_v_load32(m), bits)));
+        const drnn_v32_t x = drnn_v_round_shift(drnn_v_load32(m), bits);
+        drnn_v_store16(gates, is_tanh ? drnn_v_tanh_q14(x) : drnn_v_sigmoid_q14(x));
     }
 #endif
     for (; m != end; ++m, ++gates) {
-        *gates = (int16_t)drnn_sigmoid_narrow_q14(drnn_scale_down(*m, divisor));
+        const int32_t x = drnn_scale_down(*m, divisor);
+        *gates = (int16_t)(is_tanh ? drnn_tanh_narrow_q14(x) : drnn_sigmoid_narrow_q14(x));
     }
+}
+
+void drnn_m_sigmoids(const drnn_t *net, uint32_t l, uint32_t first, uint32_t count, int16_t *gates)
+{
+    activate(net, l, first, count, gates, 0);
 }
 
 void drnn_m_tanhs(const drnn_t *net, uint32_t l, uint32_t first, uint32_t count, int16_t *gates)
 {
-    const int bits = drnn_m_frac_bits(drnn_layer(net, l)) - DRNN_TANH_FRAC_BITS;
-    if (net->m_is_wide[l]) {
-        const int64_t *m = drnn_m_wide(net, l) + first;
-        for (uint32_t k = 0; k < count; ++k) {
-            gates[k] = (int16_t)drnn_tanh_q14(drnn_wide_argument(m[k], bits));
-        }
-        return;
-    }
-    const int32_t divisor = drnn_divisor(bits);
-    const int32_t *m = drnn_m_narrow(net, l) + first;
-    const int32_t *const end = m + count;
-#ifdef DRNN_LANES
-    for (const int32_t *const whole = m + drnn_v_whole(count); m != whole; m += DRNN_LANES, gates += DRNN_LANES) {
-        drnn_v_store16(gates, drnn_v_tanh_q14(drnn_v_round_shift(drnn_v_load32(m), bits)));
-    }
-#endif
-    for (; m != end; ++m, ++gates) {
-        *gates = (int16_t)drnn_tanh_narrow_q14(drnn_scale_down(*m, divisor));
-    }
+    activate(net, l, first, count, gates, 1);
 }

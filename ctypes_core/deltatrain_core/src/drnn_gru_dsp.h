@@ -14,26 +14,15 @@
  * The loop of drnn_gru_backward_small; n_hidden is not 0, c_shift is 17 - c_frac_bits.
  *
  * r0 n_hidden * 2, r1 6 n_hidden, r2 gates of n, r3 h_prev, r4-r6 scratch, r7 dh, later d_nx, r8 n, r9 z, then r, r10 1 - z,
- * r11 divisor, r12 bits of dM, lr dM of nx; on the stack d_hidden (+44), bits of dh (+4), the end of gates (+0), store (+52).
+ * r11 divisor, r12 bits of dM, lr dM of nx; on the stack d_hidden, as drnn_store_dsp.h has it.
  */
 __attribute__((naked, noinline, unused)) static void
 drnn_gru_gates_dsp(uint32_t n_hidden, int c_shift, int16_t *gates, const int16_t *h_prev, int32_t *d_hidden, int32_t *dm,
                    drnn_dm_store_t *store)
 {
-    __asm__(".syntax unified\n"
-            "push {r4-r11, lr}\n"
-            "sub sp, sp, #8\n"
-            "ldr lr, [sp, #48]\n"
-            "ldr r4, [sp, #52]\n"
-            "ldr r11, [r4]\n"
-            "ldr r12, [r4, #4]\n"
-            "ldr r5, [r4, #8]\n"
-            "str r5, [sp, #4]\n"
+    __asm__(DRNN_STORE_BEGIN
             "str r1, [sp, #48]\n"      /* c_shift, in the place of dm */
-            "lsl r0, r0, #1\n"
             "add r1, r0, r0, lsl #1\n" /* from n to M_nh */
-            "add r4, r2, r0\n"
-            "str r4, [sp, #0]\n"
             "1:\n"
             "ldrsh r9, [r2, r0, lsl #1]\n"
             "ldr r6, [sp, #44]\n"
@@ -44,12 +33,7 @@ drnn_gru_gates_dsp(uint32_t n_hidden, int c_shift, int16_t *gates, const int16_t
             "lsl r7, r7, #2\n"
             /* the own path: dh z */
             "smmulr r4, r7, r5\n"
-            "str r4, [r6], #4\n"
-            "str r6, [sp, #44]\n"
-            "ldr r6, [sp, #4]\n"
-            "eor r4, r4, r4, asr #31\n"
-            "orr r6, r6, r4\n"
-            "str r6, [sp, #4]\n"
+            DRNN_CARRY
             /* z: dh (h_prev - n) z (1 - z) */
             "ldrsh r4, [r3], #2\n"
             "mul r5, r10, r9\n"
@@ -87,17 +71,7 @@ drnn_gru_gates_dsp(uint32_t n_hidden, int c_shift, int16_t *gates, const int16_t
             "smmulr r4, r4, r5\n"
             "lsl r6, r1, #1\n"
             DRNN_STORE("[lr, r6]", "[r2, r1]", "4")
-            "ldr r4, [sp, #0]\n"
-            "add r2, r2, #2\n"
-            "add lr, lr, #4\n"
-            "cmp r2, r4\n"
-            "bne 1b\n"
-            "ldr r4, [sp, #52]\n"
-            "ldr r5, [sp, #4]\n"
-            "str r12, [r4, #4]\n"
-            "str r5, [r4, #8]\n"
-            "add sp, sp, #8\n"
-            "pop {r4-r11, pc}\n"
+            DRNN_STORE_END
             DRNN_STORED_ZERO("[lr, r0, lsl #2]", "1")
             DRNN_STORED_ZERO("[lr]", "2")
             DRNN_STORED_ZERO("[lr, r0, lsl #1]", "3")

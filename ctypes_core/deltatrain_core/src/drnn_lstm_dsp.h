@@ -14,24 +14,13 @@
  * cell_gates_small of drnn_lstm.c; n_hidden is not 0, c_shift is 17 - c_frac_bits.
  *
  * r0 n_hidden * 2, r1 c_shift, r2 gates of i, r3 c_prev, r4-r6 scratch, r7 dc, r8 i, r9 f, r10 g, r11 divisor, r12 bits of dM,
- * lr dM of i; on the stack d_cell (+40), bits of dc (+4), the end of gates (+0) and store (+52).
+ * lr dM of i; on the stack d_cell, as drnn_store_dsp.h has it.
  */
 __attribute__((naked, noinline, unused)) static void
 drnn_lstm_gates_dsp(uint32_t n_hidden, int c_shift, int16_t *gates, const int16_t *c_prev, int32_t *d_cell, int32_t *dm,
                     drnn_dm_store_t *store)
 {
-    __asm__(".syntax unified\n"
-            "push {r4-r11, lr}\n"
-            "sub sp, sp, #8\n"
-            "ldr lr, [sp, #48]\n"
-            "ldr r4, [sp, #52]\n"
-            "ldr r11, [r4]\n"
-            "ldr r12, [r4, #4]\n"
-            "ldr r5, [r4, #8]\n"
-            "str r5, [sp, #4]\n"
-            "lsl r0, r0, #1\n"
-            "add r4, r2, r0\n"
-            "str r4, [sp, #0]\n"
+    __asm__(DRNN_STORE_BEGIN
             "1:\n"
             "ldrsh r9, [r2, r0]\n"
             "ldr r6, [sp, #44]\n"
@@ -42,12 +31,7 @@ drnn_lstm_gates_dsp(uint32_t n_hidden, int c_shift, int16_t *gates, const int16_
             "lsl r4, r9, #16\n"
             "lsl r5, r7, #2\n"
             "smmulr r4, r5, r4\n"
-            "str r4, [r6], #4\n"
-            "str r6, [sp, #44]\n"
-            "ldr r6, [sp, #4]\n"
-            "eor r4, r4, r4, asr #31\n"
-            "orr r6, r6, r4\n"
-            "str r6, [sp, #4]\n"
+            DRNN_CARRY
             /* f: dc f (1 - f) c_prev */
             "rsb r4, r9, #16384\n"
             "mul r4, r4, r9\n"
@@ -76,17 +60,7 @@ drnn_lstm_gates_dsp(uint32_t n_hidden, int c_shift, int16_t *gates, const int16_
             "rsb r5, r5, #0x40000000\n"
             "smmulr r4, r4, r5\n"
             DRNN_STORE("[lr, r0, lsl #2]", "[r2, r0, lsl #1]", "3") /* r0 is in bytes of int16 */
-            "ldr r4, [sp, #0]\n"
-            "add r2, r2, #2\n"
-            "add lr, lr, #4\n"
-            "cmp r2, r4\n"
-            "bne 1b\n"
-            "ldr r4, [sp, #52]\n"
-            "ldr r5, [sp, #4]\n"
-            "str r12, [r4, #4]\n"
-            "str r5, [r4, #8]\n"
-            "add sp, sp, #8\n"
-            "pop {r4-r11, pc}\n"
+            DRNN_STORE_END
             DRNN_STORED_ZERO("[lr, r0, lsl #1]", "1")
             DRNN_STORED_ZERO("[lr]", "2")
             DRNN_STORED_ZERO("[lr, r0, lsl #2]", "3"));
