@@ -1,0 +1,188 @@
+"""Fuzzers of what hostile bytes reach: built by clang with libFuzzer and sanitizers; run, minimised, their coverage."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from conftest import integer_model
+
+import deltatrain_core
+import deltatrain_firmware
+from deltatrain.exemplars import Exemplars
+from deltatrain.quant_model import QuantModel
+from deltatrain_codegen import for_inference, plan_memory
+from deltatrain_codegen.generate import generate
+
+FOLDER = Path(__file__).parent / "fuzz"
+CORPUS = FOLDER / "corpus"
+MAX_PAYLOAD = 256  # small, so that what does not fit a reply is soon asked for
+MAX_BYTES = 600  # of an input
+SANITIZED = ("-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all")
+COVERED = ("-O1", "-fsanitize=fuzzer", "-fprofile-instr-generate", "-fcoverage-mapping")
+MEASURED = ("dt_frame.c", "dt_server.c")
+
+
+def models() -> list[QuantModel]:
+    """Each cell, readout and plan of memory, with exemplars and an event budget; small, so that inputs are short."""
+    last = integer_model()
+    store = Exemplars(
+        n_in=last.n_in,
+        events=np.array([0b101, 40, 0x90, 0, 0b010, 99, 0b111, 1, 2, 3], np.uint8),
+        starts=np.array([0, 6], np.uint32),
+        n_steps=np.array([2, 1], np.uint16),
+        labels=np.array([1, 2], np.uint8),
+        names=("a", "b"),
+    )
+    return [
+        last,
+        integer_model(cells=("gru",), readout="frames"),
+        integer_model(cells=("rnn",), readout="regression"),
+        plan_memory(integer_model(cells=("gru", "lstm"), readout="regression"), "checkpoints"),
+        plan_memory(replace(last, replay=store), "history", event_budget=0.5),
+        for_inference(last),
+        integer_model(n_in=16, n_hidden=24, max_steps=64),
+    ]
+
+
+@dataclass(frozen=True)
+class Fuzzer:
+    """A harness, and the inputs that are committed with it."""
+
+    name: str
+
+    @property
+    def corpus(self) -> Path:
+        """Its folder of inputs."""
+        return CORPUS / self.name
+
+    def build(self, folder: Path, flags: tuple[str, ...] = SANITIZED) -> Path:
+        """Compile it into `folder`; the program."""
+        firmware = deltatrain_firmware.root() / "src"
+        sources = [FOLDER / f"fuzz_{self.name}.c", firmware / "dt_frame.c"]
+        if self.name == "server":
+            sources += [firmware / "dt_server.c", *deltatrain_core.sources(), *_write_models(folder)]
+        includes = (deltatrain_core.include_dir(), deltatrain_firmware.include_dir(), firmware, folder)
+        program = folder / f"fuzz_{self.name}"
+        subprocess.run(
+            [
+                *("clang", "-std=gnu11", *flags, f"-DDT_MAX_PAYLOAD={MAX_PAYLOAD}"),
+                *(f"-I{path}" for path in includes),
+                *map(str, sources),
+                *("-o", str(program)),
+            ],
+            check=True,
+        )
+        return program
+
+
+FUZZERS = (Fuzzer("frame"), Fuzzer("server"))
+
+
+def _write_models(folder: Path) -> list[Path]:
+    """Generated sources of `models`, each under a name of its own, and the table of them."""
+    sources = []
+    for index, model in enumerate(models()):
+        of_model = folder / f"model{index}"
+        of_model.mkdir(exist_ok=True)
+        for name, text in generate(model).items():
+            (of_model / name).write_text(text, encoding="utf-8")
+        sources.append(folder / f"model{index}.c")
+        sources[-1].write_text(f'#define dt_model fuzz_model_{index}\n#include "model{index}/dt_model.c"\n')
+    names = [f"fuzz_model_{index}" for index in range(len(sources))]
+    (folder / "fuzz_models.h").write_text(
+        '#include "drnn.h"\n'
+        f"#define FUZZ_N_MODELS {len(names)}u\n"
+        f"extern const drnn_model_t *const fuzz_models[FUZZ_N_MODELS];\n"
+    )
+    sources.append(folder / "fuzz_models.c")
+    sources[-1].write_text(
+        '#include "fuzz_models.h"\n'
+        f"extern const drnn_model_t {', '.join(names)};\n"
+        f"const drnn_model_t *const fuzz_models[] = {{{', '.join('&' + name for name in names)}}};\n"
+    )
+    return sources
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of a fuzzer told."""
+
+    inputs: int
+    seconds: int
+    edges: int
+    findings: int
+    words: str
+
+
+def run(program: Path, *folders: Path, artifacts: Path, seconds: int = 0, inputs: int = -1, seed: int = 0) -> Outcome:
+    """Fuzz from the inputs in `folders`, into the first of which new ones go; each of them is run first."""
+    options = {
+        "max_total_time": seconds,
+        "runs": inputs,
+        "seed": seed,
+        "max_len": MAX_BYTES,
+        "timeout": 5,
+        "print_final_stats": 1,
+        "artifact_prefix": f"{artifacts}/",
+    }
+    command = [str(program), *(f"-{name}={value}" for name, value in options.items()), *map(str, folders)]
+    ended = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    words = ended.stderr
+    executed = re.search(r"stat::number_of_executed_units: (\d+)", words)
+    took = re.search(r"Done \d+ runs in (\d+) second", words)
+    edges = re.findall(r" cov: (\d+)", words)
+    return Outcome(
+        inputs=int(executed[1]) if executed else 0,
+        seconds=int(took[1]) if took else 0,
+        edges=int(edges[-1]) if edges else 0,
+        findings=int(ended.returncode != 0),
+        words=words,
+    )
+
+
+def minimise(program: Path, into: Path, *folders: Path) -> None:
+    """Of the inputs in `folders`, copy into `into` as few as reach all that they reach."""
+    command = [str(program), "-merge=1", f"-max_len={MAX_BYTES}", str(into), *map(str, folders)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Lines of a source file that inputs reached."""
+
+    lines: int
+    covered: int
+    missed: tuple[int, ...]
+
+
+def coverage(fuzzer: Fuzzer, *folders: Path) -> dict[str, Coverage]:
+    """By the name of the source, over the inputs in `folders`; takes llvm-profdata and llvm-cov."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = fuzzer.build(Path(folder), COVERED)
+        raw, merged = Path(folder) / "raw", Path(folder) / "merged"
+        environment = {**os.environ, "LLVM_PROFILE_FILE": str(raw)}
+        subprocess.run(
+            [str(program), "-runs=0", *map(str, folders)], env=environment, check=True, capture_output=True
+        )
+        subprocess.run(["llvm-profdata", "merge", str(raw), "-o", str(merged)], check=True)
+        told = subprocess.run(
+            ["llvm-cov", "export", "-format=lcov", str(program), f"-instr-profile={merged}"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+    found = {}
+    for record in told.split("end_of_record"):
+        name = re.search(r"^SF:.*/(\w+\.c)$", record, re.MULTILINE)
+        if name and name[1] in MEASURED:
+            lines = [(int(line), int(count)) for line, count in re.findall(r"^DA:(\d+),(\d+)", record, re.MULTILINE)]
+            missed = tuple(line for line, count in lines if not count)
+            found[name[1]] = Coverage(len(lines), len(lines) - len(missed), missed)
+    return found
