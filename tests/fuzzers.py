@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -168,9 +167,7 @@ def coverage(fuzzer: Fuzzer, *folders: Path) -> dict[str, Coverage]:
         program = fuzzer.build(Path(folder), COVERED)
         raw, merged = Path(folder) / "raw", Path(folder) / "merged"
         environment = {**os.environ, "LLVM_PROFILE_FILE": str(raw)}
-        subprocess.run(
-            [str(program), "-runs=0", *map(str, folders)], env=environment, check=True, capture_output=True
-        )
+        subprocess.run([str(program), "-runs=0", *map(str, folders)], env=environment, check=True, capture_output=True)
         subprocess.run(["llvm-profdata", "merge", str(raw), "-o", str(merged)], check=True)
         told = subprocess.run(
             ["llvm-cov", "export", "-format=lcov", str(program), f"-instr-profile={merged}"],

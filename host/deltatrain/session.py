@@ -12,6 +12,7 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 from deltatrain.errors import DeviceError, InputError
+from deltatrain.key import Key
 from deltatrain.link import Device
 from deltatrain.quant_model import QuantModel
 from deltatrain.story import FirmwareSize
@@ -35,7 +36,9 @@ class Session:
 
 
 @contextmanager
-def opened(target: str | None, model: QuantModel, out: Path | None, say: Callable[[str], None]) -> Iterator[Session]:
+def opened(
+    target: str | None, model: QuantModel, out: Path | None, say: Callable[[str], None], key: Key | None = None
+) -> Iterator[Session]:
     """Open a target and check that it holds the model.
 
     Parameters
@@ -44,6 +47,8 @@ def opened(target: str | None, model: QuantModel, out: Path | None, say: Callabl
         `qemu:BOARD` builds the firmware (into `out`, or a temporary folder), by the plan of memory that takes the least
         RAM, and emulates it until the block ends; a serial port is opened; None means the emulator that
         `deltatrain flash` left running.
+    key : Key, optional
+        Unlocks a device that is locked.
 
     Raises
     ------
@@ -63,7 +68,7 @@ def opened(target: str | None, model: QuantModel, out: Path | None, say: Callabl
                 device.check_model(model.hash())
                 yield Session(device, board.title, replace(model, memory=device.info.memory), size)
     else:
-        with Device.open(where.port or "") as device:
+        with Device.open(where.port or "", key=key) as device:
             device.check_model(model.hash())
             yield Session(device, device.info.board, replace(model, memory=device.info.memory))
 

@@ -15,6 +15,7 @@ from deltatrain.cli.options import (
     data_options,
     holdout_option,
     json_option,
+    key_option,
     model_option,
     per_class_option,
     seed_option,
@@ -26,6 +27,7 @@ from deltatrain.cli.terminal import Terminal, percent
 from deltatrain.comparison import compare as compare_engines
 from deltatrain.errors import CheckFailed, InputError
 from deltatrain.fixed import FixedNetwork
+from deltatrain.key import Key
 from deltatrain.link import Device
 from deltatrain.personal import personal, pretrained_on
 from deltatrain.quant_model import QuantModel
@@ -86,6 +88,7 @@ def _settings(job: Job, epochs: int, **options: Any) -> Settings:
 @data_options()
 @training_options
 @target_option
+@key_option
 @click.option(
     "--rollback",
     type=click.Choice(["ask", "always", "never"]),
@@ -101,6 +104,7 @@ def train(
     data: str,
     data_dir: Path | None,
     target: str | None,
+    key: Key | None,
     holdout: str | None,
     per_class: int,
     epochs: int,
@@ -114,7 +118,7 @@ def train(
     """
     job = _job(terminal, model, data, data_dir, holdout, per_class, epochs, options["seed"])
     settings = _settings(job, epochs, **options)
-    with opened(target, job.model, None, terminal.say) as session:
+    with opened(target, job.model, None, terminal.say, key) as session:
         device = session.device
         names = list(job.model.tensors())
         old = {name: device.tensor(name) for name in names}
@@ -183,6 +187,7 @@ def _wants_rollback(terminal: Terminal, rollback: str, before: float, after: flo
 @per_class_option
 @seed_option
 @target_option
+@key_option
 @json_option
 def evaluate(
     terminal: Terminal,
@@ -193,6 +198,7 @@ def evaluate(
     per_class: int,
     seed: int,
     target: str | None,
+    key: Key | None,
 ) -> None:
     """The error of what is on the device, on a speaker's utterances that `train` leaves for testing.
 
@@ -202,7 +208,7 @@ def evaluate(
     deviation over the pre-training data: 1 is as good as always saying the mean.
     """
     job = _job(terminal, model, data, data_dir, holdout, per_class, 1, seed)
-    with opened(target, job.model, None, terminal.say) as session, terminal.bar("evaluating") as progress:
+    with opened(target, job.model, None, terminal.say, key) as session, terminal.bar("evaluating") as progress:
         outcome = evaluate_engine(session.device, job.test.items, job.model.n_outputs, progress)
     terminal.result(
         outcome.to_dict() | {"samples": len(outcome.labels), "refused": outcome.refused, "cut": job.n_cut},
@@ -249,6 +255,7 @@ class Flip:
 @data_options()
 @training_options
 @target_option
+@key_option
 @click.option("--flip", metavar="TENSOR:INDEX:BIT", help="Flip one bit on the device after the first step, as a test.")
 @json_option
 def compare(
@@ -257,6 +264,7 @@ def compare(
     data: str,
     data_dir: Path | None,
     target: str | None,
+    key: Key | None,
     holdout: str | None,
     per_class: int,
     epochs: int,
@@ -271,7 +279,7 @@ def compare(
     job = _job(terminal, model, data, data_dir, holdout, per_class, epochs, options["seed"])
     settings = _settings(job, epochs, **options)
     flipped = None if flip is None else Flip.parse(flip, job.model)
-    with opened(target, job.model, None, terminal.say) as session:
+    with opened(target, job.model, None, terminal.say, key) as session:
         device = session.device
         old = {name: device.tensor(name) for name in job.model.tensors()}
 

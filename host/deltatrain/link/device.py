@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import TracebackType
 from typing import Any, Literal, Self, overload
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltatrain.errors import DeviceError, InputError, SampleRefused
+from deltatrain.key import KEY_VARIABLE, Key
 from deltatrain.link import protocol
 from deltatrain.link.frame import Decoder, encode
 from deltatrain.link.line import Line
@@ -35,6 +36,13 @@ _HOW_TO_RECOVER = (
     "reset the board, or end the emulator (`deltatrain stop`) and start it again (`deltatrain flash`); "
     "the training step under way may or may not have been applied: the device's step counter tells"
 )
+_WHAT_TO_DO = {
+    protocol.constant("DT_ERR_LOCKED"): f"; give the key that it was exported with, by --key FILE or {KEY_VARIABLE}",
+    protocol.constant(
+        "DT_ERR_KEY"
+    ): "; give the key that this device was exported with. After some wrong ones in a row "
+    "it must be restarted before it takes another",
+}
 
 
 class RefusedError(DeviceError):
@@ -60,13 +68,22 @@ class Device:
         Seconds to wait for each answer; a training step must fit.
     retries : int
         How often an unanswered command is sent again. None is executed twice, however often it is sent.
+    key : Key, optional
+        Unlocks a locked device, at every hello.
 
     Every method raises DeviceError when no valid answer comes, and RefusedError, which is one too, when the
     device refuses the command.
     """
 
-    def __init__(self, line: Line, timeout: float = DEFAULT_TIMEOUT_S, retries: int = DEFAULT_RETRIES) -> None:
+    def __init__(
+        self,
+        line: Line,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        retries: int = DEFAULT_RETRIES,
+        key: Key | None = None,
+    ) -> None:
         self._line = line
+        self._key = key
         self._timeout = timeout
         self._retries = retries
         self._decoder = Decoder()
@@ -78,9 +95,15 @@ class Device:
         self._ticks_per_instruction: tuple[int, int] | None = None
 
     @classmethod
-    def open(cls, url: str, timeout: float = DEFAULT_TIMEOUT_S, retries: int = DEFAULT_RETRIES) -> Device:
+    def open(
+        cls,
+        url: str,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        retries: int = DEFAULT_RETRIES,
+        key: Key | None = None,
+    ) -> Device:
         """Open a line (see `Line`) and say hello; DeviceError when nothing of ours answers."""
-        device = cls(Line(url), timeout, retries)
+        device = cls(Line(url), timeout, retries, key)
         try:
             device.hello()
         except BaseException:
@@ -108,7 +131,7 @@ class Device:
     # ---- session
 
     def hello(self) -> Hello:
-        """Open a session, which ends any other and drops an unfinished sample."""
+        """Open a session, which ends any other and drops an unfinished sample; unlocked, where the key is known."""
         self._nonce = secrets.randbits(32)
         self._effects = self._queries = 0
         self._items.clear()
@@ -159,7 +182,20 @@ class Device:
         board = find_board(hello.board)
         self._ticks_per_instruction = None if board is None else board.ticks_per_instruction
         self._hello = hello
-        return hello
+        if hello.locks and self._key is not None:
+            self.unlock(self._key)
+        return self._hello
+
+    def unlock(self, key: Key) -> None:
+        """Prove to a locked device that the key is known, now and after every hello to come.
+
+        RefusedError when it is another device's key.
+        """
+        answer = self._unpack("dt_challenge_t", self._query("DT_CMD_CHALLENGE"))
+        proof = key.proof(self.info.hash, protocol.bytes_of(answer.challenge), self._nonce)
+        self._effect("DT_CMD_UNLOCK", protocol.pack("dt_unlock_t", proof=list(proof)))
+        self._key = key
+        self._hello = replace(self.info, locks=0)
 
     def check_model(self, expected: bytes) -> None:
         """DeviceError, with both hashes, unless the firmware holds the model of this SHA-256."""
@@ -417,7 +453,8 @@ class Device:
     def _refused(self, command: int, status: int) -> RefusedError:
         name, text = protocol.command_name(command), protocol.status_text(status)
         kind = RefusedSampleError if status == protocol.EVENTS_STATUS else RefusedError
-        return kind(f"the device at {self._line.url} refused {name}: {text} (status {status})", status)
+        what_to_do = _WHAT_TO_DO.get(status, "")
+        return kind(f"the device at {self._line.url} refused {name}: {text} (status {status}){what_to_do}", status)
 
     def _unpack(self, struct: str, data: bytes) -> Any:
         try:
