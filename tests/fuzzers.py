@@ -25,7 +25,7 @@ MAX_PAYLOAD = 256  # small, so that what does not fit a reply is soon asked for
 MAX_BYTES = 600  # of an input
 SANITIZED = ("-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all")
 COVERED = ("-O1", "-fsanitize=fuzzer", "-fprofile-instr-generate", "-fcoverage-mapping")
-MEASURED = ("dt_frame.c", "dt_server.c")
+MEASURED = ("dt_frame.c", "dt_hmac.c", "dt_lock.c", "dt_server.c")
 
 
 def models() -> list[QuantModel]:
@@ -66,12 +66,16 @@ class Fuzzer:
         firmware = deltatrain_firmware.root() / "src"
         sources = [FOLDER / f"fuzz_{self.name}.c", firmware / "dt_frame.c"]
         if self.name == "server":
-            sources += [firmware / "dt_server.c", *deltatrain_core.sources(), *_write_models(folder)]
+            sources += [
+                *(firmware / name for name in ("dt_hmac.c", "dt_lock.c", "dt_server.c")),
+                *deltatrain_core.sources(),
+                *_write_models(folder),
+            ]
         includes = (deltatrain_core.include_dir(), deltatrain_firmware.include_dir(), firmware, folder)
         program = folder / f"fuzz_{self.name}"
         subprocess.run(
             [
-                *("clang", "-std=gnu11", *flags, f"-DDT_MAX_PAYLOAD={MAX_PAYLOAD}"),
+                *("clang", "-std=gnu11", *flags, f"-DDT_MAX_PAYLOAD={MAX_PAYLOAD}", "-DDT_LOCK"),
                 *(f"-I{path}" for path in includes),
                 *map(str, sources),
                 *("-o", str(program)),

@@ -7,6 +7,7 @@ import hmac
 import json
 import random
 import re
+import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import pytest
 from cffi import FFI
 from click.testing import CliRunner
 from test_protocol import NONCE, STATUS, TRAIN_1, RawLine
+from variants import build_variant
 
 import deltatrain_core
 import deltatrain_firmware
@@ -25,7 +27,9 @@ from deltatrain.cli import main
 from deltatrain.errors import InputError
 from deltatrain.key import Key, Lock
 from deltatrain.link import Device, RefusedError, protocol
+from deltatrain.link.line import Line
 from deltatrain.quant_model import QuantModel
+from deltatrain.targets import Board, Emulator, find_board
 
 KEY = Key(bytes(range(32)))
 OTHER = Key(bytes(32))
@@ -52,62 +56,121 @@ RFC_4231 = [
 ]
 
 
+@pytest.fixture
+def board() -> Board:
+    """The emulated Cortex-M4F; skips where its compiler or emulator is absent."""
+    found = find_board("mps2-an386")
+    assert found is not None
+    for program in found.needs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed; `make setup` installs it")
+    return found
+
+
 # ---- HMAC
 
-HMAC_PROGRAM = """
-#include <stdio.h>
-#include <stdlib.h>
+# Asked: bytes of key and of message, 16 bits each, then both. Told: hash and HMAC of the message.
+HMAC_LOOP = """
 #include "dt_hmac.h"
 
-/* Lines of: bytes of key, of message, then both in hexadecimal; the answer is hash and HMAC of the message. */
-static uint8_t *bytes(unsigned n)
-{
-    uint8_t *out = malloc(n ? n : 1u);
-    for (unsigned i = 0, byte; i < n && scanf("%2x", &byte) == 1; i++) {
-        out[i] = (uint8_t)byte;
-    }
-    return out;
-}
+static uint8_t message[1024], key[256], told[2 * DT_HASH_BYTES];
 
+static void answer(void)
+{
+    const uint32_t n_key = next() | (uint32_t)next() << 8, n = next() | (uint32_t)next() << 8;
+    for (uint32_t i = 0; i < n_key; i++) {
+        key[i] = next();
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        message[i] = next();
+    }
+    dt_sha256(message, n, told);
+    dt_hmac(key, n_key, message, n, told + DT_HASH_BYTES);
+}
+"""
+ON_HOST = """
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static uint8_t next(void)
+{
+    const int byte = getchar();
+    if (byte == EOF) {
+        exit(0);
+    }
+    return (uint8_t)byte;
+}
+%s
 int main(void)
 {
-    unsigned n_key, n;
-    while (scanf("%u %u", &n_key, &n) == 2) {
-        uint8_t *key = bytes(n_key), *message = bytes(n), hash[2 * DT_HASH_BYTES];
-        dt_sha256(message, n, hash);
-        dt_hmac(key, n_key, message, n, hash + DT_HASH_BYTES);
-        for (unsigned i = 0; i < sizeof hash; i++) {
-            printf("%02x", hash[i]);
-        }
-        printf("\\n");
-        free(key);
-        free(message);
+    for (;;) {
+        answer();
+        fwrite(told, 1, sizeof told, stdout);
     }
-    return 0;
+}
+"""
+ON_BOARD = """
+#define next dt_board_read
+%s
+int __wrap_main(void)
+{
+    dt_board_init();
+    for (;;) {
+        answer();
+        dt_board_write(told, sizeof told);
+    }
 }
 """
 
 
-def test_the_hmac_is_that_of_another_implementation(tmp_path: Path) -> None:
-    """Vectors of the standard, then thousands of random lengths, under both sanitizers."""
+def _cases(count: int) -> list[tuple[bytes, bytes]]:
+    """Keys and messages: those of the standard, messages of each length around two blocks, random ones."""
     rng = random.Random(4231)
     cases = [(key, data) for key, data, _ in RFC_4231]
-    cases += [(rng.randbytes(rng.choice((0, 20, 32, 63, 64, 65, 131))), rng.randbytes(n)) for n in range(260)]
-    cases += [(rng.randbytes(rng.randrange(200)), rng.randbytes(rng.randrange(1000))) for _ in range(4000)]
-    (tmp_path / "hmac.c").write_text(HMAC_PROGRAM)
+    cases += [(rng.randbytes(rng.choice((0, 20, 32, 63, 64, 65, 131))), rng.randbytes(n)) for n in range(132)]
+    return cases + [(rng.randbytes(rng.randrange(200)), rng.randbytes(rng.randrange(1000))) for _ in range(count)]
+
+
+def _asked(case: tuple[bytes, bytes]) -> bytes:
+    key, data = case
+    return len(key).to_bytes(2, "little") + len(data).to_bytes(2, "little") + key + data
+
+
+def _check(cases: list[tuple[bytes, bytes]], told: bytes) -> None:
+    assert len(told) == 64 * len(cases)
+    for place, (key, data) in enumerate(cases):
+        expected = hashlib.sha256(data).digest() + hmac.digest(key, data, "sha256")
+        assert told[64 * place : 64 * place + 64] == expected, (key, data)
+    for place, (_, _, mac) in enumerate(RFC_4231):
+        assert told[64 * place + 32 : 64 * place + 64].hex() == mac
+
+
+def test_the_hmac_is_that_of_another_implementation(tmp_path: Path) -> None:
+    """Vectors of the standard, then thousands of random lengths, under both sanitizers."""
+    source, program = tmp_path / "hmac.c", tmp_path / "hmac"
+    source.write_text(ON_HOST % HMAC_LOOP)
     flags = ("-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover")
-    program = tmp_path / "hmac"
-    subprocess.run(
-        ["gcc", *flags, f"-I{SOURCES}", str(SOURCES / "dt_hmac.c"), str(tmp_path / "hmac.c"), "-o", str(program)],
-        check=True,
-    )
-    asked = "".join(f"{len(key)} {len(data)} {key.hex()} {data.hex()}\n" for key, data in cases)
-    told = subprocess.run([str(program)], input=asked, capture_output=True, text=True, check=True).stdout.split()
-    assert len(told) == len(cases)
-    for (key, data), line in zip(cases, told, strict=True):
-        assert line == hashlib.sha256(data).hexdigest() + hmac.digest(key, data, "sha256").hex(), (key, data)
-    for (_, _, expected), line in zip(RFC_4231, told, strict=False):
-        assert line.endswith(expected)
+    command = ["gcc", *flags, f"-I{SOURCES}", str(SOURCES / "dt_hmac.c"), str(source), "-o", str(program)]
+    subprocess.run(command, check=True)
+    cases = _cases(5000)
+    asked = b"".join(map(_asked, cases))
+    _check(cases, subprocess.run([str(program)], input=asked, capture_output=True, check=True).stdout)
+
+
+def test_the_hmac_is_the_same_on_the_emulated_core(board: Board, tiny_model: QuantModel, tmp_path: Path) -> None:
+    elf = build_variant(board, tiny_model, tmp_path, ON_BOARD % HMAC_LOOP)
+    cases, told = _cases(60), b""
+    with Emulator.start(board, elf, wait=False) as emulator:
+        line = Line(emulator.port)
+        for number, case in enumerate(cases, 1):
+            line.write(_asked(case))
+            while len(told) < 64 * number:
+                more = line.read(10)
+                assert more, f"no answer to case {number}"
+                told += more
+        line.close()
+    _check(cases, told)
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +236,7 @@ def _proof(line: RawLine, model: QuantModel, key: Key = KEY, nonce: int = NONCE)
     return key.proof(model.hash(), challenge, nonce)
 
 
+QUICKLY = ("gcc", "-O0")  # to compile
 READING = {"GET_CONFIG": b"", "READ_TENSOR": protocol.pack("dt_tensor_t", count=1)}
 WRITING = {
     "SET_CONFIG": bytes(32),
@@ -192,7 +256,7 @@ def test_each_command_is_locked_or_open(native_device: Any, tiny_model: QuantMod
     stored = {"COMMIT", "FORGET"}  # whose handlers need a store
     known = {"NONE", "HELLO", "UNLOCK"} | stored | READING.keys() | WRITING.keys() | RECOGNISING.keys() | OPEN.keys()
     assert known == set(protocol.COMMANDS.values())
-    with RawLine(native_device(tiny_model, lock=Lock(KEY, inference)).port) as line:
+    with RawLine(native_device(tiny_model, QUICKLY, Lock(KEY, inference)).port) as line:
         hello = protocol.unpack("dt_hello_reply_t", line.hello()[1])
         assert hello.locks == (TRAINING | INFERENCE if inference else TRAINING)
         sequence = 0
@@ -263,7 +327,7 @@ def test_after_ten_wrong_proofs_no_other_is_taken(locked: RawLine, tiny_model: Q
 
 
 def test_a_device_without_a_lock_knows_no_challenge(native_device: Any, tiny_model: QuantModel) -> None:
-    with RawLine(native_device(tiny_model).port) as line:
+    with RawLine(native_device(tiny_model, QUICKLY).port) as line:
         assert protocol.unpack("dt_hello_reply_t", line.hello()[1]).locks == 0
         assert line.ask("CHALLENGE", 1) == (STATUS["DT_ERR_COMMAND"], b"")
         assert line.ask("UNLOCK", 1, bytes(32)) == (STATUS["DT_ERR_COMMAND"], b"")
@@ -273,7 +337,7 @@ def test_a_device_without_a_lock_knows_no_challenge(native_device: Any, tiny_mod
 
 
 def test_the_client_unlocks_at_every_hello(native_device: Any, tiny_model: QuantModel) -> None:
-    url = native_device(tiny_model, lock=Lock(KEY, inference=True)).url
+    url = native_device(tiny_model, QUICKLY, Lock(KEY, inference=True)).url
     with Device.open(url) as device:
         assert device.info.locks == TRAINING | INFERENCE
         with pytest.raises(RefusedError, match=r"locked.*--key FILE or DELTATRAIN_KEY") as caught:
@@ -309,7 +373,7 @@ def test_a_key_is_a_file_or_its_digits(tmp_path: Path) -> None:
         key.save(tmp_path / "absent" / "key")
 
 
-@pytest.mark.parametrize("content", [b"", b"12", b"g" * 64, b"0" * 65, b"\xff\xfe", b"0" * 64 + b" x"])
+@pytest.mark.parametrize("content", [b"", b"#+*", b"g" * 64, b"0" * 65, b"\xff\xfe", b"0" * 64 + b" x"])
 def test_what_is_no_key_is_refused_without_showing_it(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "key"
     path.write_bytes(content)
@@ -332,25 +396,28 @@ def invoke(*arguments: object, expect: int = 0) -> Any:
     return result
 
 
-def test_export_makes_a_key_and_locks(tiny_model: QuantModel, tmp_path: Path) -> None:
+def test_export_makes_a_key_and_the_firmware_asks_for_it(board: Board, tiny_model: QuantModel, tmp_path: Path) -> None:
     model, key, out = tmp_path / "m.safetensors", tmp_path / "device.key", tmp_path / "build"
     tiny_model.save(model)
-    told = json.loads(
-        invoke("export", "--model", model, "--out", out, "--new-key", key, "--lock-inference", "--json").stdout
-    )
+    export = ("export", "--model", model, "--out", out, "--json")
+    told = json.loads(invoke(*export, "--new-key", key, "--lock-inference").stdout)
     assert told["locked"] == ["training", "inference"]
-    derived = Key.given(str(key)).of_device(tiny_model.hash())
-    elf = (out / "firmware.elf").read_bytes()
-    assert derived in elf and Key.given(str(key)).secret not in elf
-    for path in (key, out / "dt_key.c", out / "firmware.elf"):
+    derived, elf = Key.given(str(key)).of_device(tiny_model.hash()), out / "firmware.elf"
+    assert derived in elf.read_bytes() and Key.given(str(key)).secret not in elf.read_bytes()
+    for path in (key, out / "dt_key.c", elf):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
-    again = invoke("export", "--model", model, "--out", out, "--new-key", key, expect=2)
+    again = invoke(*export, "--new-key", key, expect=2)
     assert "never overwritten" in again.stderr
-    told = json.loads(invoke("export", "--model", model, "--out", out, "--key", key, "--json").stdout)
-    assert told["locked"] == ["training"]
-    told = json.loads(invoke("export", "--model", model, "--out", out, "--json").stdout)
-    assert told["locked"] == [] and not (out / "dt_key.c").exists()
-    assert derived not in (out / "firmware.elf").read_bytes()
+    with Emulator.start(board, elf) as emulator:
+        with Device.open(emulator.port) as device, pytest.raises(RefusedError, match="locked"):
+            device.begin()
+        with Device.open(emulator.port, key=Key.given(str(key))) as device:
+            device.begin()
+            np.testing.assert_array_equal(device.tensor("layer0.bias"), tiny_model.layers[0].bias)
+        with pytest.raises(RefusedError, match="UNLOCK"):
+            Device.open(emulator.port, key=OTHER)
+    assert json.loads(invoke(*export).stdout)["locked"] == []
+    assert not (out / "dt_key.c").exists() and derived not in elf.read_bytes()
 
 
 @pytest.mark.parametrize(

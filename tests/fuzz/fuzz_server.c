@@ -3,13 +3,14 @@
  * which session, sequence, length, fields, COBS and CRC are right unless the record says otherwise, so that inputs reach
  * the handlers. After every frame it is checked that nothing changed but what the command names. Layout of an input:
  *
- *     model, record, record, ...    record = kind, how, bytes that its payload asks for; missing ones are 0
+ *     model and locks, record, record, ...    record = kind, how, bytes that its payload asks for; missing ones are 0
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "dt_frame.h"
+#include "dt_hmac.h"
 #include "dt_server.h"
 #include "fuzz_models.h"
 
@@ -50,6 +51,8 @@ typedef struct {
     uint8_t refusal[DT_HEADER_BYTES + DT_CRC_BYTES];
     uint8_t reply_crc[DT_CRC_BYTES];
     uint8_t sample_open;
+    uint8_t locks;
+    uint8_t has_challenge;
 } snapshot_t;
 
 /* One device; buffers are the heap's, each of its exact size, so that the sanitizers see where it ends. */
@@ -87,7 +90,12 @@ static void memory(dt_memory_t *sizes)
     *sizes = (dt_memory_t){.arena = 1, .link = 2, .stack = 3, .other = 4, .stack_high_water = 2};
 }
 
-static const dt_platform_t platform = {.board = "fuzz", .counter_hz = 1000000, .ticks = ticks, .memory = memory};
+static const uint8_t key[DT_KEY_BYTES] = {1, 2, 3};
+
+/* By the locks of the device: enum dt_locks. */
+#define PLATFORM(which)                                                                                                   \
+    {.board = "fuzz", .counter_hz = 1000000, .ticks = ticks, .memory = memory, .key = (which) ? key : NULL, .locks = (which)}
+static const dt_platform_t platforms[] = {PLATFORM(0), PLATFORM(1), PLATFORM(2), PLATFORM(3)};
 
 /* ---- the input as records */
 
@@ -197,6 +205,14 @@ static uint32_t frames_payload(const device_t *device, input_t *input, uint8_t *
     return n;
 }
 
+static void right_proof(const dt_server_t *server, uint8_t proof[DT_PROOF_BYTES])
+{
+    uint8_t question[DT_CHALLENGE_BYTES + sizeof(uint32_t)];
+    memcpy(question, server->lock.challenge, DT_CHALLENGE_BYTES);
+    memcpy(question + DT_CHALLENGE_BYTES, &server->lock.nonce, sizeof server->lock.nonce);
+    dt_hmac(key, sizeof key, question, sizeof question, proof);
+}
+
 static uint32_t plausible_payload(device_t *device, input_t *input, uint8_t command, uint8_t *payload)
 {
     switch (command) {
@@ -217,6 +233,10 @@ static uint32_t plausible_payload(device_t *device, input_t *input, uint8_t comm
         memcpy(payload, &train, sizeof train);
         return sizeof train;
     }
+    case DT_CMD_UNLOCK:
+        right_proof(device->server, payload);
+        payload[0] ^= take(input) % 4u == 3u;
+        return DT_PROOF_BYTES;
     default:
         return 0;
     }
@@ -267,6 +287,8 @@ static void remember(device_t *device)
     snapshot_t *before = &device->before;
     before->net = server->net;
     before->sample_open = server->sample_open;
+    before->locks = server->lock.locks;
+    before->has_challenge = server->lock.has_challenge;
     memcpy(before->arena, device->arena, device->arena_bytes);
     memcpy(before->refusal, server->refusal, sizeof before->refusal);
     memcpy(before->reply_crc, server->reply + DT_HEADER_BYTES + DT_MAX_PAYLOAD, DT_CRC_BYTES);
@@ -303,6 +325,52 @@ static void require_weights(const device_t *device)
         }
         const size_t at = (size_t)((const uint8_t *)tensor.data - device->arena);
         REQUIRE(memcmp(device->before.arena + at, tensor.data, (size_t)tensor.count * tensor.item_bytes) == 0);
+    }
+}
+
+/* Locks that refuse a command, told apart from the server's own table; whoever asks for hidden states reads, too. */
+static uint8_t locks_of(const dt_request_t *head, const uint8_t *payload, uint32_t n)
+{
+    dt_frames_t asked;
+    switch (head->command) {
+    case DT_CMD_HELLO:
+    case DT_CMD_STATISTICS:
+    case DT_CMD_CHALLENGE:
+    case DT_CMD_UNLOCK:
+        return 0;
+    case DT_CMD_FRAMES:
+        memcpy(&asked, payload, sizeof asked);
+        return n >= sizeof asked && asked.want_hidden ? DT_LOCK_INFERENCE | DT_LOCK_TRAINING : DT_LOCK_INFERENCE;
+    case DT_CMD_BEGIN:
+    case DT_CMD_INFER:
+        return DT_LOCK_INFERENCE;
+    default:
+        return DT_LOCK_TRAINING;
+    }
+}
+
+static void require_locks(const device_t *device, const dt_request_t *head, const uint8_t *payload, uint32_t n,
+                          int16_t status)
+{
+    const dt_lock_t *lock = &device->server->lock;
+    if (locks_of(head, payload, n) & device->before.locks) {
+        REQUIRE(status < 0);
+        REQUIRE(status == DT_ERR_LOCKED || head->command == DT_CMD_FRAMES);
+        require_untouched(device);
+    } else {
+        REQUIRE(status != DT_ERR_LOCKED);
+    }
+    int unlocks = 0;
+    if (head->command == DT_CMD_UNLOCK && lock->key != NULL && device->before.has_challenge) {
+        uint8_t proof[DT_PROOF_BYTES];
+        right_proof(device->server, proof);
+        unlocks = n == sizeof proof && memcmp(payload, proof, sizeof proof) == 0 && lock->n_failures < DT_UNLOCK_TRIES;
+    }
+    REQUIRE(head->command != DT_CMD_UNLOCK || (status >= 0) == unlocks);
+    if (head->command == DT_CMD_HELLO) {
+        REQUIRE(lock->locks == (status >= 0 ? lock->all_locks : device->before.locks));
+    } else {
+        REQUIRE(lock->locks == (unlocks ? 0 : device->before.locks));
     }
 }
 
@@ -430,6 +498,7 @@ static void receive(device_t *device, uint8_t byte, int repeats)
         REQUIRE(answer.length == device->kept_bytes && memcmp(answer.bytes, device->kept, answer.length) == 0);
     } else {
         require_only(device, &head, copy + sizeof head, reply.status);
+        require_locks(device, &head, copy + sizeof head, (uint32_t)n - (uint32_t)sizeof head, reply.status);
         memcpy(device->kept, answer.bytes, answer.length);
         device->kept_bytes = answer.length;
     }
@@ -483,7 +552,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
     const uint8_t first = take(&input);
     device_t *device = &devices[first % FUZZ_N_MODELS];
     clock_ticks = 0;
-    REQUIRE(dt_server_init(device->server, &platform, device->model, device->arena, device->arena_bytes) == 0);
+    const dt_platform_t *platform = &platforms[first / FUZZ_N_MODELS % 4u];
+    REQUIRE(dt_server_init(device->server, platform, device->model, device->arena, device->arena_bytes) == 0);
     dt_decoder_init(&device->decoder, device->request, DT_REQUEST_BYTES);
     send_hello(device);
     while (input.left != 0) {
