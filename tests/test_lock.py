@@ -326,6 +326,18 @@ def test_after_ten_wrong_proofs_no_other_is_taken(locked: RawLine, tiny_model: Q
     assert locked.ask("BEGIN", tries + 2) == (0, b""), "all else goes on"
 
 
+def test_the_session_of_an_unlocked_device_cannot_be_guessed(locked: RawLine, tiny_model: QuantModel) -> None:
+    header = (SOURCES / "dt_lock.h").read_text()
+    guesses = int(re.search(r"DT_FOREIGN_REQUESTS (\d+)", header)[1])  # type: ignore[index]
+    assert locked.ask("UNLOCK", 1, _proof(locked, tiny_model)) == (0, b"")
+    for guess in range(1, guesses + 1):
+        assert locked.ask("GET_CONFIG", 1)[0] == 0
+        assert locked.ask("GET_CONFIG", 1, session=NONCE + guess)[0] == STATUS["DT_ERR_SESSION"]
+    assert locked.ask("GET_CONFIG", 1)[0] == STATUS["DT_ERR_LOCKED"]
+    assert locked.ask("UNLOCK", 2, _proof(locked, tiny_model)) == (0, b"")
+    assert locked.ask("GET_CONFIG", 1)[0] == 0
+
+
 def test_a_device_without_a_lock_knows_no_challenge(native_device: Any, tiny_model: QuantModel) -> None:
     with RawLine(native_device(tiny_model, QUICKLY).port) as line:
         assert protocol.unpack("dt_hello_reply_t", line.hello()[1]).locks == 0
@@ -352,6 +364,12 @@ def test_the_client_unlocks_at_every_hello(native_device: Any, tiny_model: Quant
     with Device.open(url, key=KEY) as device:
         device.begin()
         assert device.push(np.zeros((2, 3), np.int16)).shape == (2, 4)
+        nonce = device._nonce
+    with Device(Line(url)) as stranger:  # who knows the last session, for he guessed it
+        stranger._nonce = nonce
+        with pytest.raises(RefusedError) as caught:
+            stranger.config()
+        assert caught.value.status == STATUS["DT_ERR_SESSION"], "the client closed it"
     with pytest.raises(RefusedError, match="UNLOCK"):
         Device.open(url, key=OTHER)
 

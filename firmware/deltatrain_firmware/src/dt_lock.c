@@ -34,6 +34,14 @@ void dt_lock_session(dt_lock_t *lock, uint32_t nonce)
     lock->nonce = nonce;
     lock->locks = lock->all_locks;
     lock->has_challenge = 0;
+    lock->n_foreign = 0;
+}
+
+void dt_lock_foreign(dt_lock_t *lock)
+{
+    if (lock->locks != lock->all_locks && ++lock->n_foreign >= DT_FOREIGN_REQUESTS) {
+        dt_lock_session(lock, lock->nonce);
+    }
 }
 
 void dt_lock_challenge(dt_lock_t *lock, uint64_t ticks, uint8_t challenge[DT_CHALLENGE_BYTES])

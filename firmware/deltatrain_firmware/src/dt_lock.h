@@ -11,6 +11,7 @@
 
 #define DT_KEY_BYTES 32
 #define DT_UNLOCK_TRIES 10     /* wrong proofs in a row, after which the device must restart before it takes another */
+#define DT_FOREIGN_REQUESTS 16 /* requests of other sessions that an unlocked one bears: their 16 bits may be guessed */
 
 /* Its fields are the functions' own. */
 typedef struct {
@@ -21,6 +22,7 @@ typedef struct {
     uint8_t all_locks;         /* enum dt_locks, of a session that has proved nothing */
     uint8_t locks;             /* of this one */
     uint8_t n_failures;        /* wrong proofs in a row */
+    uint8_t n_foreign;         /* requests of other sessions in this one */
     uint8_t has_challenge;     /* one was made and no proof has come yet */
     uint8_t challenge[DT_CHALLENGE_BYTES];
 } dt_lock_t;
@@ -30,6 +32,9 @@ void dt_lock_init(dt_lock_t *lock, const uint8_t *key, uint8_t locks, uint32_t e
 
 /* A new session, which begins locked and without a challenge. */
 void dt_lock_session(dt_lock_t *lock, uint32_t nonce);
+
+/* A request that is not of this session; too many lock it. */
+void dt_lock_foreign(dt_lock_t *lock);
 
 /* The session's challenge; a new one only where the last has been answered, so that a lost reply may be asked again. */
 void dt_lock_challenge(dt_lock_t *lock, uint64_t ticks, uint8_t challenge[DT_CHALLENGE_BYTES]);

@@ -614,6 +614,9 @@ dt_answer_t dt_server_handle(dt_server_t *server, const uint8_t *request, uint32
         return finish(server, &head, hello(server, &head, payload, out));
     }
     if (!server->session_open || head.session != server->session) {
+#ifdef DT_LOCK
+        dt_lock_foreign(&server->lock);
+#endif
         return refuse(server, &head, DT_ERR_SESSION);
     }
     const entry_t *entry = find(head.command);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -84,6 +86,7 @@ class Device:
     ) -> None:
         self._line = line
         self._key = key
+        self._unlocked = False
         self._timeout = timeout
         self._retries = retries
         self._decoder = Decoder()
@@ -112,7 +115,11 @@ class Device:
         return device
 
     def close(self) -> None:
-        """Give the line back."""
+        """Give the line back; a device that was unlocked is locked again, whoever comes next."""
+        if self._unlocked:
+            with contextlib.suppress(DeviceError):
+                nonce = secrets.randbits(32)
+                self._line.write(encode(_head(_CMD["DT_CMD_HELLO"], 0, nonce) + _hello_payload(nonce)))
         self._line.close()
 
     def __enter__(self) -> Self:
@@ -135,8 +142,7 @@ class Device:
         self._nonce = secrets.randbits(32)
         self._effects = self._queries = 0
         self._items.clear()
-        request = protocol.pack("dt_hello_t", magic=protocol.MAGIC, version=protocol.VERSION, nonce=self._nonce)
-        reply = self._exchange(_CMD["DT_CMD_HELLO"], 0, request)
+        reply = self._exchange(_CMD["DT_CMD_HELLO"], 0, _hello_payload(self._nonce))
         raw = self._unpack("dt_hello_reply_t", reply)
         if raw.nonce != self._nonce:
             raise DeviceError(f"{self._line.url} answered another program's hello; try again")
@@ -179,6 +185,8 @@ class Device:
             fault=protocol.FAULTS.get(raw.fault, f"fault {raw.fault}"),
             store=protocol.STORES.get(raw.store, f"store {raw.store}"),
         )
+        if fault := hello.impossible():
+            raise DeviceError(f"{self._line.url} speaks another dialect ({fault}); export and flash its firmware again")
         board = find_board(hello.board)
         self._ticks_per_instruction = None if board is None else board.ticks_per_instruction
         self._hello = hello
@@ -194,7 +202,7 @@ class Device:
         answer = self._unpack("dt_challenge_t", self._query("DT_CMD_CHALLENGE"))
         proof = key.proof(self.info.hash, protocol.bytes_of(answer.challenge), self._nonce)
         self._effect("DT_CMD_UNLOCK", protocol.pack("dt_unlock_t", proof=list(proof)))
-        self._key = key
+        self._key, self._unlocked = key, True
         self._hello = replace(self.info, locks=0)
 
     def check_model(self, expected: bytes) -> None:
@@ -340,8 +348,8 @@ class Device:
             head = protocol.pack("dt_frames_t", n_frames=len(part), want_hidden=want_hidden, targets=code)
             reply = self._effect("DT_CMD_FRAMES", head + of_part.tobytes() + part.astype("<i2").tobytes())
             if want_hidden:
-                states = np.frombuffer(reply[protocol.size_of("dt_frames_reply_t") :], "<i2")
-                hidden.append(self._shaped(states, (len(part), info.n_hidden)).astype(np.int16))
+                states = reply[protocol.size_of("dt_frames_reply_t") :]
+                hidden.append(self._values(states, "<i2", (len(part), info.n_hidden)).astype(np.int16))
         if not want_hidden:
             return None
         return np.concatenate(hidden) if hidden else np.empty((0, info.n_hidden), np.int16)
@@ -413,8 +421,7 @@ class Device:
 
     def _exchange(self, command: int, sequence: int, payload: bytes) -> bytes:
         """Send a command until it is answered, at most 1 + retries times; the answer's payload."""
-        head = protocol.pack("dt_request_t", command=command, sequence=sequence, session=self._nonce & 0xFFFF)
-        frame = encode(head + payload)
+        frame = encode(_head(command, sequence, self._nonce) + payload)
         started = time.monotonic()
         for _ in range(1 + self._retries):
             self._line.write(frame)
@@ -477,6 +484,8 @@ class Device:
             raw = self._unpack("dt_tensor_reply_t", self._query("DT_CMD_READ_TENSOR", request))
             if raw.item_bytes not in _ITEM_TYPES:
                 raise DeviceError(f"{self._line.url}: tensor {tensor} has items of {raw.item_bytes} bytes")
+            if raw.total * raw.item_bytes > self.info.arena_bytes:
+                raise DeviceError(f"{self._line.url}: tensor {tensor} of {raw.total} elements is larger than its arena")
             size = (int(raw.total), _ITEM_TYPES[raw.item_bytes])
             if not raw.writable:
                 return size  # such as dM, which is as long as the last sample
@@ -497,10 +506,10 @@ class Device:
 
     def _result(self, reply: bytes) -> DeviceResult:
         raw = self._unpack("dt_outcome_t", reply)
-        logits = np.frombuffer(reply[protocol.size_of("dt_outcome_t") :], "<i4")
+        logits = reply[protocol.size_of("dt_outcome_t") :]
         return DeviceResult(
             **{field.name: int(getattr(raw.result, field.name)) for field in fields(StepResult)},
-            logits=self._shaped(logits, (self.info.n_outputs,)).astype(np.int32),
+            logits=self._values(logits, "<i4", (self.info.n_outputs,)).astype(np.int32),
             ticks_forward=int(raw.ticks_forward),
             ticks_call=int(raw.ticks_call),
             instructions_forward=self._instructions(int(raw.ticks_forward)),
@@ -513,13 +522,23 @@ class Device:
         numerator, denominator = self._ticks_per_instruction
         return ticks * denominator // numerator
 
-    def _shaped(self, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-        if values.size != int(np.prod(shape)):
+    def _values(self, data: bytes, item: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        """An answer's values; DeviceError when it has not as many bytes as they take."""
+        n_bytes = np.dtype(item).itemsize * math.prod(shape)
+        if len(data) != n_bytes:
             raise DeviceError(
-                f"{self._line.url} sent {values.size} values instead of {list(shape)}; "
+                f"{self._line.url} sent {len(data)} bytes instead of {n_bytes} for {list(shape)} values; "
                 "export and flash its firmware again"
             )
-        return values.reshape(shape)
+        return np.frombuffer(data, item).reshape(shape)
+
+
+def _head(command: int, sequence: int, nonce: int) -> bytes:
+    return protocol.pack("dt_request_t", command=command, sequence=sequence, session=nonce & 0xFFFF)
+
+
+def _hello_payload(nonce: int) -> bytes:
+    return protocol.pack("dt_hello_t", magic=protocol.MAGIC, version=protocol.VERSION, nonce=nonce)
 
 
 def _tensor_id(name: str) -> int:
