@@ -129,9 +129,13 @@ def test_any_answer_is_understood_or_told(name: str, answers: list[tuple[int, by
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(0, 127), st.binary(min_size=1, max_size=8), st.sampled_from(sorted(CALLS)))
+@given(
+    st.sampled_from([at for _, at, _ in protocol.layout_of("dt_hello_reply_t")]),
+    st.sampled_from([b"\0\0", b"\xff\xff", b"\1\0"]) | st.binary(min_size=1, max_size=8),
+    st.sampled_from(sorted(CALLS)),
+)
 def test_any_hello_is_understood_or_told(at: int, spoilt: bytes, name: str) -> None:
-    """A sound answer but for a few bytes; whoever is taken for a device is then asked on, and answers in zeros."""
+    """A sound answer but for a field; whoever is taken for a device is then asked on, and answers in zeros."""
 
     def answer(request: bytes) -> bytes:
         payload = bytes(600)
