@@ -329,7 +329,8 @@ static void cut_marks(void)
         CHECK(cut(commit, inside_mark));
         if (cut_at < 64) {
             cut(boot, cut_at % 2);
-            (void)old_or_new();
+            boot(); /* two cuts in two marks: neither is sure, but the next commit will be */
+            CHECK(is_at(&a) || is_at(&b));
             train();
             keep(&c);
             commit();
@@ -351,7 +352,7 @@ static void cut_marks(void)
         boot();
         CHECK(is_at(&c));
     }
-    CHECK(n_new > 20);
+    CHECK(n_new > 4);
     cut_at = -1;
     cells = start;
     boot();
