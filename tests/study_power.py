@@ -86,7 +86,14 @@ class PowerCuts:
     """
 
     def __init__(
-        self, board: Board, model: QuantModel, settings: Settings, samples: list[Sample], elf: Path, file: Path, rng: Rng
+        self,
+        board: Board,
+        model: QuantModel,
+        settings: Settings,
+        samples: list[Sample],
+        elf: Path,
+        file: Path,
+        rng: Rng,
     ) -> None:
         self.tally = Tally()
         self.commit_s = 0.0  # the shortest so far
@@ -143,10 +150,7 @@ class PowerCuts:
         for _ in range(n_steps):
             replay = self._model.replay is not None and self._step % REPLAY_EACH == 0
             sample = self._samples[self._step % len(self._samples)]
-            outcomes = [
-                engine.replay() if replay else sample.train_whole(engine)
-                for engine in (device, self._host)
-            ]
+            outcomes = [engine.replay() if replay else sample.train_whole(engine) for engine in (device, self._host)]
             for name in (field.name for field in fields(StepResult)):
                 assert getattr(outcomes[0], name) == getattr(outcomes[1], name), f"step {self._step}: {name}"
             self._step += 1
@@ -233,9 +237,9 @@ def speech() -> tuple[QuantModel, list[Sample]]:
 def main(target: str, kills: int, torn: int, seed: int) -> None:
     """Train the speech model on an emulator that is killed again and again, and compare every word at each restart.
 
-    Its non-volatile memory is a file. A kill counts as inside a commit where the file then shows a slot that is neither as
-    it was nor whole. The last line holds the figures; exit status 1 with the first word that differs, or a step that was
-    committed and is lost.
+    Its non-volatile memory is a file. A kill counts as inside a commit where the file then shows a slot that is neither
+    as it was nor whole. The last line holds the figures; exit status 1 with the first word that differs, or a step that
+    was committed and is lost.
     """
     board = parse_target(target).board
     if board is None or board.store is None:
