@@ -15,12 +15,13 @@ import deltatrain_firmware
 from deltatrain.errors import BuildError
 from deltatrain.key import Lock
 from deltatrain.quant_model import QuantModel
-from deltatrain.targets import Board
+from deltatrain.targets import Board, Store
 from deltatrain_codegen.elf import measure
 from deltatrain_codegen.generate import SOURCE, generate
 from deltatrain_codegen.lock import lock_flags, write_key
 from deltatrain_codegen.memory import check_fits, flash_refusal
 from deltatrain_codegen.plan import arena_plan
+from deltatrain_codegen.store import with_store
 
 ELF = "firmware.elf"
 
@@ -62,6 +63,7 @@ def export(
     out_dir: Path,
     progress: Progress | None = None,
     phases: bool = False,
+    store: bool = False,
     lock: Lock | None = None,
 ) -> ExportResult:
     """Write a model's sources and build the firmware for a board.
@@ -77,6 +79,8 @@ def export(
         Called with a line of text as each part starts.
     phases : bool
         Whether the core tells the time of each phase (`dt_phase.h`), for measurements: it then takes more.
+    store : bool
+        Whether it can commit what it learned to the board's non-volatile memory.
     lock : Lock, optional
         Whose key the firmware asks for. The generated key and `firmware.elf`, which holds it too, may then be read by
         their owner alone.
@@ -84,12 +88,13 @@ def export(
     Raises
     ------
     BuildError
-        If the model does not fit the board's RAM (before anything is written), there is no compiler, the
-        folder cannot be written, or the compiler or linker refuses.
+        If the model does not fit the board's RAM or store (before anything is written), there is no compiler,
+        the folder cannot be written, or the compiler or linker refuses.
     ModelError
         If the C core does not support the model.
     """
     tell = progress or (lambda _: None)
+    board, built_in = with_store(model, board) if store else (board, None)
     check_fits(model, board)
     compiler = find_compiler(board)
     tell(f"generating C for {board.name}")
@@ -108,6 +113,9 @@ def export(
     if phases:
         sources.append(deltatrain_firmware.phases().with_suffix(".c"))
         flags += ["-include", str(deltatrain_firmware.phases())]
+    if built_in is not None:
+        sources += built_in.sources
+        flags += store_flags(built_in)
     compile_and_link(compiler, board, sources, flags, elf, tell)
     if lock is not None:
         elf.chmod(0o600)  # it holds the key
@@ -166,6 +174,8 @@ def link_flags(board: Board) -> list[str]:
         "dt_ram_bytes": board.ram_bytes,
         "dt_stack_bytes": board.stack_bytes,
     }
+    if board.store is not None:
+        places["dt_flash"] = board.store.origin
     return [
         *LINK_FLAGS,
         *(f"-Wl,--defsym={name}={value:#x}" for name, value in places.items()),
@@ -182,6 +192,16 @@ def choice_flags(model: QuantModel) -> list[str]:
     }
     return [
         f"-DDRNN_{kind}=({'|'.join(f'1u<<DRNN_{name.upper()}' for name in names)})" for kind, names in chosen.items()
+    ]
+
+
+def store_flags(store: Store) -> list[str]:
+    """What compiling the server, the store and its driver takes, to build the store in."""
+    return [
+        "-DDT_STORE",
+        f"-DDT_FLASH_PAGE_BYTES={store.page_bytes}u",
+        f"-DDT_FLASH_PAGES={store.pages}u",
+        f"-DDT_FLASH_WRITE_BYTES={store.write_bytes}u",
     ]
 
 

@@ -10,6 +10,7 @@ _Static_assert(sizeof(dt_tensor_t) == 12 && sizeof(dt_tensor_reply_t) == 8, "the
 _Static_assert(sizeof(dt_challenge_t) == DT_CHALLENGE_BYTES && sizeof(dt_unlock_t) == DT_PROOF_BYTES,
                "the lock's structs are their arrays");
 _Static_assert(sizeof(drnn_config_t) == 32, "the configuration has no holes");
+_Static_assert(sizeof(dt_commit_reply_t) == 16, "the answer to a commit has no holes");
 _Static_assert(sizeof(dt_outcome_t) == 16 + sizeof(drnn_result_t), "the outcome has no holes");
 _Static_assert(sizeof(dt_statistics_t) % 8 == 0, "the statistics have no hole at their end");
 _Static_assert(sizeof(dt_statistics_t) <= DT_MAX_PAYLOAD && sizeof(dt_hello_reply_t) <= DT_MAX_PAYLOAD,
@@ -81,6 +82,11 @@ int dt_server_init(dt_server_t *server, const dt_platform_t *platform, const drn
     if (server->init_error == 0 && !fits_buffers(server)) {
         server->init_error = DT_ERR_BUFFER;
     }
+#ifdef DT_STORE
+    if (server->init_error == 0) {
+        dt_store_load(&server->store, &server->net);
+    }
+#endif
     return server->init_error;
 }
 
@@ -132,6 +138,11 @@ static int32_t hello(dt_server_t *server, const dt_request_t *head, const uint8_
     reply.locks = locks(server);
     reply.segment_steps = model->segment_steps;
     reply.event_budget = model->event_budget;
+#ifdef DT_STORE
+    reply.store = server->store.state;
+    reply.commits = server->store.commits;
+    reply.committed_step = server->store.step;
+#endif
     reply.fault = server->platform->fault;
     reply.fault_address = server->platform->fault_address;
     memcpy(reply.hash, model->hash, sizeof reply.hash);
@@ -516,6 +527,29 @@ static int32_t statistics(dt_server_t *server, const uint8_t *payload, uint32_t 
     return sizeof server->totals;
 }
 
+#ifdef DT_STORE
+static int32_t commit(dt_server_t *server, const uint8_t *payload, uint32_t n, uint8_t *out)
+{
+    (void)payload;
+    (void)n;
+    dt_commit_reply_t reply;
+    const int error = dt_store_commit(&server->store, &server->net, &reply);
+    if (error < 0) {
+        return error;
+    }
+    memcpy(out, &reply, sizeof reply);
+    return sizeof reply;
+}
+
+static int32_t forget(dt_server_t *server, const uint8_t *payload, uint32_t n, uint8_t *out)
+{
+    (void)payload;
+    (void)n;
+    (void)out;
+    return dt_store_forget(&server->store);
+}
+#endif
+
 #ifdef DT_LOCK
 static int32_t challenge(dt_server_t *server, const uint8_t *payload, uint32_t n, uint8_t *out)
 {
@@ -546,6 +580,10 @@ static const entry_t entries[] = {
     {DT_CMD_INFER, DT_LOCK_INFERENCE, 0, 0, infer},
     {DT_CMD_LEARN, DT_LOCK_TRAINING, 0, 0, learn},
     {DT_CMD_REPLAY, DT_LOCK_TRAINING, 0, 0, replay},
+#ifdef DT_STORE
+    {DT_CMD_COMMIT, DT_LOCK_TRAINING, 0, 0, commit},
+    {DT_CMD_FORGET, DT_LOCK_TRAINING, 0, 0, forget},
+#endif
 #ifdef DT_LOCK
     {DT_CMD_CHALLENGE, 0, 0, 0, challenge},
     {DT_CMD_UNLOCK, 0, sizeof(dt_unlock_t), sizeof(dt_unlock_t), unlock},

@@ -39,6 +39,7 @@ from deltatrain.quantize import quantize as quantize_model
 from deltatrain.reference import DEFAULT_CLIP, DEFAULT_LEARNING_RATE
 from deltatrain.replay import with_exemplars
 from deltatrain.session import board_of
+from deltatrain.slots import slot_bytes
 from deltatrain.targets import Board
 from deltatrain.thresholds import Thresholds
 from deltatrain_codegen import export as build_firmware
@@ -289,6 +290,12 @@ def quantize(
     help="Use only the first N bytes of the board's RAM.  [default: all]",
 )
 @click.option(
+    "--store/--no-store",
+    default=False,
+    show_default=True,
+    help="Let the device keep what it learned in its non-volatile memory, over a loss of power.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("build"),
@@ -308,6 +315,7 @@ def export(
     lock_inference: bool,
     inference: bool,
     ram_bytes: int | None,
+    store: bool,
     out: Path,
 ) -> None:
     """Generate C from a quantised model and build the firmware that trains it.
@@ -317,6 +325,8 @@ def export(
 
     A key locks the device (docs/LOCK.md): give it again, by --key, to the commands that train, compare, pull or push.
     """
+    if library and store:
+        raise InputError("--library holds no server, which a store belongs to; leave out one of --library and --store")
     quantized = QuantModel.load(model)
     training = plan_memory(quantized, plan, event_budget)
     quantized = for_inference(quantized) if inference else training
@@ -342,7 +352,7 @@ def export(
     terminal.say(f"Plan of memory: {quantized.memory}.")
     terminal.show(_ram_table(needed))
     lock = _lock(key_file, new_key, lock_inference)
-    built = build_firmware(quantized, board, out, terminal.say, lock=lock)
+    built = build_firmware(quantized, board, out, terminal.say, store=store, lock=lock)
     quantized.save(out / "model.safetensors")
     locked = [] if lock is None else ["training", *(["inference"] if lock.inference else [])]
     values = {
@@ -354,6 +364,7 @@ def export(
         "memory": quantized.memory.to_dict(),
         "arena_bytes": built.arena_bytes,
         "replay_bytes": quantized.replay_bytes,
+        "commit_bytes": slot_bytes(quantized) if store else 0,
         "locked": locked,
     }
 
@@ -361,6 +372,8 @@ def export(
         console.print(f"{built.elf}: {built.flash_bytes:,} bytes of flash, {built.ram_bytes:,} bytes of RAM")
         if quantized.replay is not None:
             console.print(f"of the flash {quantized.replay_bytes:,} bytes hold {len(quantized.replay)} exemplars")
+        if store:
+            console.print(f"each of two slots takes {slot_bytes(quantized):,} bytes of non-volatile memory")
         if locked:
             console.print(f"locked: {' and '.join(locked)}; whoever has {built.elf} or the flash has its key")
 
