@@ -16,7 +16,9 @@ import deltatrain_core
 import deltatrain_firmware
 from deltatrain.exemplars import Exemplars
 from deltatrain.quant_model import QuantModel
+from deltatrain.targets import Store
 from deltatrain_codegen import for_inference, plan_memory
+from deltatrain_codegen.build import store_flags
 from deltatrain_codegen.generate import generate
 
 FOLDER = Path(__file__).parent / "fuzz"
@@ -25,7 +27,9 @@ MAX_PAYLOAD = 256  # small, so that what does not fit a reply is soon asked for
 MAX_BYTES = 600  # of an input
 SANITIZED = ("-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all")
 COVERED = ("-O1", "-fsanitize=fuzzer", "-fprofile-instr-generate", "-fcoverage-mapping")
-MEASURED = ("dt_frame.c", "dt_hmac.c", "dt_lock.c", "dt_server.c")
+MEASURED = ("dt_frame.c", "dt_hmac.c", "dt_lock.c", "dt_server.c", "dt_store.c")
+# Pages for two slots of the smaller models; the largest one finds that it has no store.
+STORE = Store(origin=0, page_bytes=256, pages=8, write_bytes=4, sources=())
 
 
 def models() -> list[QuantModel]:
@@ -67,7 +71,7 @@ class Fuzzer:
         sources = [FOLDER / f"fuzz_{self.name}.c", firmware / "dt_frame.c"]
         if self.name == "server":
             sources += [
-                *(firmware / name for name in ("dt_hmac.c", "dt_lock.c", "dt_server.c")),
+                *(firmware / name for name in ("dt_hmac.c", "dt_lock.c", "dt_server.c", "dt_store.c")),
                 *deltatrain_core.sources(),
                 *_write_models(folder),
             ]
@@ -75,7 +79,7 @@ class Fuzzer:
         program = folder / f"fuzz_{self.name}"
         subprocess.run(
             [
-                *("clang", "-std=gnu11", *flags, f"-DDT_MAX_PAYLOAD={MAX_PAYLOAD}", "-DDT_LOCK"),
+                *("clang", "-std=gnu11", *flags, f"-DDT_MAX_PAYLOAD={MAX_PAYLOAD}", "-DDT_LOCK", *store_flags(STORE)),
                 *(f"-I{path}" for path in includes),
                 *map(str, sources),
                 *("-o", str(program)),

@@ -3,12 +3,15 @@
  * which session, sequence, length, fields, COBS and CRC are right unless the record says otherwise, so that inputs reach
  * the handlers. After every frame it is checked that nothing changed but what the command names. Layout of an input:
  *
- *     model and locks, record, record, ...    record = kind, how, bytes that its payload asks for; missing ones are 0
+ *     model and locks, flash, record, record, ...
+ *
+ * `flash`: when it fails. A record is its kind, how it departs, and the bytes that its payload asks for; missing ones are 0.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "dt_flash.h"
 #include "dt_frame.h"
 #include "dt_hmac.h"
 #include "dt_server.h"
@@ -25,14 +28,14 @@ enum how {
     HOW_WILD = 64              /* fields as the input has them */
 };
 
-/* Kinds of records: the commands, and two more. */
+/* Kinds of records: the commands, and three more. */
 static const uint8_t commands[] = {
     DT_CMD_HELLO,  DT_CMD_GET_CONFIG, DT_CMD_READ_TENSOR, DT_CMD_STATISTICS, DT_CMD_CHALLENGE, DT_CMD_SET_CONFIG,
     DT_CMD_WRITE_TENSOR, DT_CMD_RESET_WEIGHTS, DT_CMD_BEGIN, DT_CMD_FRAMES, DT_CMD_TRAIN, DT_CMD_INFER, DT_CMD_LEARN,
     DT_CMD_REPLAY, DT_CMD_COMMIT, DT_CMD_FORGET, DT_CMD_UNLOCK,
 };
 #define N_COMMANDS (sizeof commands / sizeof commands[0])
-enum { KIND_ANY_COMMAND = N_COMMANDS, KIND_RAW_BYTES, N_KINDS };
+enum { KIND_ANY_COMMAND = N_COMMANDS, KIND_RAW_BYTES, KIND_RESTART, N_KINDS };
 
 typedef struct {
     const uint8_t *bytes;
@@ -51,6 +54,8 @@ typedef struct {
     uint8_t refusal[DT_HEADER_BYTES + DT_CRC_BYTES];
     uint8_t reply_crc[DT_CRC_BYTES];
     uint8_t sample_open;
+    dt_store_t store;
+    uint32_t n_flash;
     uint8_t locks;
     uint8_t has_challenge;
 } snapshot_t;
@@ -96,6 +101,41 @@ static const uint8_t key[DT_KEY_BYTES] = {1, 2, 3};
 #define PLATFORM(which)                                                                                                   \
     {.board = "fuzz", .counter_hz = 1000000, .ticks = ticks, .memory = memory, .key = (which) ? key : NULL, .locks = (which)}
 static const dt_platform_t platforms[] = {PLATFORM(0), PLATFORM(1), PLATFORM(2), PLATFORM(3)};
+
+/* ---- flash, whose every use is as the store promises */
+
+#define FLASH_BYTES (DT_FLASH_PAGES * DT_FLASH_PAGE_BYTES)
+
+_Alignas(8) uint8_t dt_flash[FLASH_BYTES];
+static uint32_t n_flash, n_flash_works; /* uses so far, and after which of them it fails */
+
+int dt_flash_open(void)
+{
+    return n_flash_works == 0 ? -1 : 0;
+}
+
+int dt_flash_erase(uint32_t page)
+{
+    REQUIRE(page < DT_FLASH_PAGES);
+    if (n_flash++ >= n_flash_works) {
+        return -1;
+    }
+    memset(dt_flash + page * DT_FLASH_PAGE_BYTES, 0xFF, DT_FLASH_PAGE_BYTES);
+    return 0;
+}
+
+int dt_flash_program(uint32_t at, const uint32_t *unit)
+{
+    REQUIRE(at % DT_FLASH_WRITE_BYTES == 0 && at < FLASH_BYTES);
+    for (uint32_t i = 0; i < DT_FLASH_WRITE_BYTES; i++) {
+        REQUIRE(dt_flash[at + i] == 0xFF);
+    }
+    if (n_flash++ >= n_flash_works) {
+        return -1;
+    }
+    memcpy(dt_flash + at, unit, DT_FLASH_WRITE_BYTES);
+    return 0;
+}
 
 /* ---- the input as records */
 
@@ -287,6 +327,8 @@ static void remember(device_t *device)
     snapshot_t *before = &device->before;
     before->net = server->net;
     before->sample_open = server->sample_open;
+    before->store = server->store;
+    before->n_flash = n_flash;
     before->locks = server->lock.locks;
     before->has_challenge = server->lock.has_challenge;
     memcpy(before->arena, device->arena, device->arena_bytes);
@@ -307,6 +349,8 @@ static void require_untouched(const device_t *device)
     require_arena(device, 0, 0);
     REQUIRE(memcmp(&device->before.net, &device->server->net, sizeof(drnn_t)) == 0);
     REQUIRE(device->before.sample_open == device->server->sample_open);
+    REQUIRE(memcmp(&device->before.store, &device->server->store, sizeof(dt_store_t)) == 0);
+    REQUIRE(device->before.n_flash == n_flash);
 }
 
 static void require_config(const device_t *device, uint32_t steps)
@@ -378,6 +422,10 @@ static void require_locks(const device_t *device, const dt_request_t *head, cons
 static void require_only(const device_t *device, const dt_request_t *head, const uint8_t *payload, int16_t status)
 {
     const int done = status >= 0;
+    if (head->command != DT_CMD_COMMIT && head->command != DT_CMD_FORGET) {
+        REQUIRE(device->before.n_flash == n_flash);
+        REQUIRE(memcmp(&device->before.store, &device->server->store, sizeof(dt_store_t)) == 0);
+    }
     switch (head->command) {
     case DT_CMD_HELLO:
         require_arena(device, 0, 0);
@@ -407,6 +455,11 @@ static void require_only(const device_t *device, const dt_request_t *head, const
     }
     case DT_CMD_RESET_WEIGHTS:
         require_config(device, 0);
+        break;
+    case DT_CMD_COMMIT:
+    case DT_CMD_FORGET:
+        require_arena(device, 0, 0);
+        REQUIRE(memcmp(&device->before.net, &device->server->net, sizeof(drnn_t)) == 0);
         break;
     case DT_CMD_TRAIN:
     case DT_CMD_LEARN:
@@ -546,16 +599,38 @@ static void send_hello(device_t *device)
     REQUIRE(device->answer_bytes == DT_HEADER_BYTES + sizeof(dt_hello_reply_t));
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
+static void start(device_t *device, const dt_platform_t *platform)
 {
-    input_t input = {bytes, n};
-    const uint8_t first = take(&input);
-    device_t *device = &devices[first % FUZZ_N_MODELS];
-    clock_ticks = 0;
-    const dt_platform_t *platform = &platforms[first / FUZZ_N_MODELS % 4u];
     REQUIRE(dt_server_init(device->server, platform, device->model, device->arena, device->arena_bytes) == 0);
     dt_decoder_init(&device->decoder, device->request, DT_REQUEST_BYTES);
     send_hello(device);
+}
+
+/* Lose the power, and a bit of the flash where the record says so; what was committed is there again, or what was in flash. */
+static void restart(device_t *device, const dt_platform_t *platform, input_t *input, uint8_t how)
+{
+    const uint32_t commits = device->server->store.commits, step = device->server->store.step;
+    if (how & HOW_BENT) {
+        const uint32_t bit = (take16(input) | (uint32_t)take(input) << 16) % (8u * FLASH_BYTES);
+        dt_flash[bit / 8u] ^= (uint8_t)(1u << bit % 8u);
+    }
+    start(device, platform);
+    if (!(how & HOW_BENT) && n_flash < n_flash_works && commits != 0) {
+        REQUIRE(device->server->store.commits == commits && device->server->net.config.step == step);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
+{
+    input_t input = {bytes, n};
+    const uint8_t first = take(&input), flash = take(&input);
+    device_t *device = &devices[first % FUZZ_N_MODELS];
+    const dt_platform_t *platform = &platforms[first / FUZZ_N_MODELS % 4u];
+    clock_ticks = 0;
+    n_flash = 0;
+    n_flash_works = flash < 8u ? UINT32_MAX : 4u * (flash - 8u);
+    memset(dt_flash, 0xFF, sizeof dt_flash);
+    start(device, platform);
     while (input.left != 0) {
         const uint8_t kind = take(&input) % N_KINDS;
         const uint8_t how = take(&input);
@@ -563,6 +638,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
             for (uint8_t i = how % 32u; i != 0; i--) {
                 receive(device, take(&input), 0);
             }
+        } else if (kind == KIND_RESTART) {
+            restart(device, platform, &input, how);
         } else if ((how & HOW_SEQUENCE) == 2) {
             send_frame(device, &device->last_frame, 1);
         } else {
