@@ -155,8 +155,9 @@ def run(program: Path, *folders: Path, artifacts: Path, seconds: int = 0, inputs
 
 
 def minimise(program: Path, into: Path, *folders: Path) -> None:
-    """Of the inputs in `folders`, copy into `into` as few as reach all that they reach."""
-    command = [str(program), "-merge=1", f"-max_len={MAX_BYTES}", str(into), *map(str, folders)]
+    """Of the inputs in `folders`, copy into `into` as few as pass all edges that they pass."""
+    options = ("-set_cover_merge=1", "-use_counters=0", f"-max_len={MAX_BYTES}")
+    command = [str(program), *options, str(into), *map(str, folders)]
     subprocess.run(command, check=True, capture_output=True)
 
 

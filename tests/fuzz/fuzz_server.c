@@ -25,7 +25,8 @@ enum how {
     HOW_SESSION = 4,           /* of another session */
     HOW_LENGTH = 24,           /* 0, 8: as the command takes; 16: a little off; 24: any */
     HOW_BENT = 32,             /* one bit of the frame is wrong */
-    HOW_WILD = 64              /* fields as the input has them */
+    HOW_WILD = 64,             /* fields as the input has them */
+    HOW_SPOILT = 128           /* two bytes of them are */
 };
 
 /* Kinds of records: the commands, and three more. */
@@ -73,6 +74,8 @@ typedef struct {
     uint32_t kept_bytes;
     wire_t last_frame;
 } device_t;
+
+#define N_ARENAS (256u / (4u * FUZZ_N_MODELS)) /* the last is too small */
 
 static device_t devices[FUZZ_N_MODELS];
 static uint64_t clock_ticks;
@@ -170,12 +173,13 @@ static uint32_t tensor_payload(const device_t *device, input_t *input, int write
     drnn_tensor_t tensor = {.count = 0, .item_bytes = 2};
     (void)drnn_tensor(net, asked.tensor, &tensor);
     asked.offset = take16(input) % (tensor.count + 2u);
-    asked.count = take(input) % 64u;
+    asked.count = take(input);
     if (asked.count > tensor.count - asked.offset && asked.offset <= tensor.count) {
         asked.count = tensor.count - asked.offset;
     }
     memcpy(payload, &asked, sizeof asked);
-    const uint32_t n = writes ? asked.count * tensor.item_bytes : 0;
+    const uint32_t room = DT_MAX_PAYLOAD - (uint32_t)sizeof asked;
+    const uint32_t n = writes ? asked.count * tensor.item_bytes % room : 0;
     fill(input, payload + sizeof asked, n);
     return (uint32_t)sizeof asked + n;
 }
@@ -228,8 +232,8 @@ static uint32_t frames_payload(const device_t *device, input_t *input, uint8_t *
 {
     const drnn_model_t *model = device->model;
     const uint8_t bits = take(input);
-    dt_frames_t asked = {.n_frames = (uint16_t)(1u + bits % 4u), .want_hidden = (bits >> 2) & 1u};
-    asked.targets = model->readout == DRNN_LAST ? DT_TARGETS_NONE : (uint16_t)((bits >> 3) % 3u);
+    dt_frames_t asked = {.n_frames = (uint16_t)(1u + bits % 7u), .want_hidden = (bits >> 3) & 1u};
+    asked.targets = model->readout == DRNN_LAST ? DT_TARGETS_NONE : (uint16_t)((bits >> 4) % 3u);
     memcpy(payload, &asked, sizeof asked);
     uint32_t n = sizeof asked;
     const uint32_t n_targets = asked.targets == DT_TARGETS_EACH ? asked.n_frames : asked.targets == DT_TARGETS_ONE;
@@ -310,6 +314,8 @@ static void make_frame(device_t *device, input_t *input, uint8_t kind, uint8_t h
     n %= DT_MAX_PAYLOAD + 5u;
     if (how & HOW_WILD) {
         fill(input, payload, n);
+    } else if (how & HOW_SPOILT) {
+        fill(input, payload + take(input) % DT_MAX_PAYLOAD, 2);
     }
     memcpy(body, &head, sizeof head);
     dt_frame_send(body, (uint32_t)sizeof head + n, gather, wire);
@@ -606,6 +612,20 @@ static void start(device_t *device, const dt_platform_t *platform)
     send_hello(device);
 }
 
+/* With too small an arena: every hello is answered with the reason, and nothing else is done. */
+static void require_refusal(device_t *device, const dt_platform_t *platform)
+{
+    input_t nothing = {NULL, 0};
+    REQUIRE(dt_server_init(device->server, platform, device->model, device->arena, device->arena_bytes - 1u) < 0);
+    dt_decoder_init(&device->decoder, device->request, DT_REQUEST_BYTES);
+    for (uint8_t kind = 0; kind < 2; kind++) { /* HELLO, GET_CONFIG */
+        device->last_frame.n = 0;
+        make_frame(device, &nothing, kind, 0, &device->last_frame);
+        send_frame(device, &device->last_frame, 0);
+        REQUIRE(device->answer_bytes == DT_HEADER_BYTES);
+    }
+}
+
 /* Lose the power, and a bit of the flash where the record says so; what was committed is there again, or what was in flash. */
 static void restart(device_t *device, const dt_platform_t *platform, input_t *input, uint8_t how)
 {
@@ -630,6 +650,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
     n_flash = 0;
     n_flash_works = flash < 8u ? UINT32_MAX : 4u * (flash - 8u);
     memset(dt_flash, 0xFF, sizeof dt_flash);
+    if (first / (4u * FUZZ_N_MODELS) == N_ARENAS - 1u) {
+        require_refusal(device, platform);
+        return 0;
+    }
     start(device, platform);
     while (input.left != 0) {
         const uint8_t kind = take(&input) % N_KINDS;
