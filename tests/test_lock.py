@@ -29,6 +29,8 @@ from deltatrain.key import Key, Lock
 from deltatrain.link import Device, RefusedError, protocol
 from deltatrain.link.line import Line
 from deltatrain.quant_model import QuantModel
+from deltatrain.training import Sample, evaluate
+from deltatrain_core import CoreNetwork
 from deltatrain.targets import Board, Emulator, find_board
 
 KEY = Key(bytes(range(32)))
@@ -277,6 +279,15 @@ def test_each_command_is_locked_or_open(native_device: Any, tiny_model: QuantMod
             assert status == (STATUS[refused[name]] if name in refused else 0), name
 
 
+def test_the_page_tells_what_is_locked() -> None:
+    page = (Path(__file__).parent.parent / "PROTOCOL.md").read_text()
+    rows = dict(re.findall(r"^\| (neither|1|2) \| (.*) \|$", page, re.MULTILINE))
+    told = {who: set(re.findall(r"[A-Z_]{3,}", row.replace("; FRAMES with", ""))) for who, row in rows.items()}
+    assert told["neither"] == {"HELLO", "UNLOCK"} | OPEN.keys()
+    assert told["1"] == {"COMMIT", "FORGET"} | READING.keys() | WRITING.keys()
+    assert told["2"] == RECOGNISING.keys()
+
+
 def test_hidden_states_are_locked_where_outputs_are_open(locked: RawLine) -> None:
     assert locked.ask("BEGIN", 1) == (0, b"")
     frame = protocol.pack("dt_frames_t", n_frames=1, want_hidden=1) + bytes(6)
@@ -372,6 +383,15 @@ def test_the_client_unlocks_at_every_hello(native_device: Any, tiny_model: Quant
         assert caught.value.status == STATUS["DT_ERR_SESSION"], "the client closed it"
     with pytest.raises(RefusedError, match="UNLOCK"):
         Device.open(url, key=OTHER)
+
+
+def test_recognising_takes_no_key_where_it_is_open(native_device: Any, tiny_model: QuantModel) -> None:
+    rng = np.random.default_rng(1)
+    frames = [rng.integers(-9000, 9000, (5, 3)).astype(np.int16) for _ in range(6)]
+    samples = [Sample(x, index % 3, str(index)) for index, x in enumerate(frames)]
+    with Device.open(native_device(tiny_model, lock=Lock(KEY)).url) as device:
+        told = evaluate(device, samples, 3)
+    assert told == evaluate(CoreNetwork(tiny_model), samples, 3)
 
 
 # ---- keys

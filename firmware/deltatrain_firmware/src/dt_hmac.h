@@ -6,7 +6,7 @@
 
 #define DT_HASH_BYTES 32
 
-/* SHA-256 of bytes[n]; `hash` may not overlap them. About 400 bytes of stack, as the next. */
+/* SHA-256 of bytes[n]; `hash` may not overlap them. About 300 bytes of stack, the next 450. */
 void dt_sha256(const uint8_t *bytes, uint32_t n, uint8_t hash[DT_HASH_BYTES]);
 
 /* HMAC-SHA-256 of bytes[n] by a key of any length; `mac` may not overlap them. */
