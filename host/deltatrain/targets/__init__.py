@@ -1,14 +1,17 @@
 """Where firmware runs: boards as data, the emulators that stand for them, and how users name both."""
 
 from deltatrain.targets.background import BackgroundEmulator, running, start_background, stop_background
-from deltatrain.targets.board import Board, EmulatorSpec, Target, boards, find_board, parse_target
+from deltatrain.targets.board import Board, Target, boards, find_board, parse_target
 from deltatrain.targets.emulator import Emulator
+from deltatrain.targets.run import Probe, Qemu, Renode
 
 __all__ = [
     "BackgroundEmulator",
     "Board",
     "Emulator",
-    "EmulatorSpec",
+    "Probe",
+    "Qemu",
+    "Renode",
     "Target",
     "boards",
     "find_board",
