@@ -109,10 +109,11 @@ def percent(fraction: float) -> str:
 
 
 def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], title: str | None = None) -> Table:
-    """A plain table; columns after the first are right-aligned."""
+    """A plain table; columns after the first are right-aligned, and wrap where there is no room."""
     made = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for index, name in enumerate(columns):
-        made.add_column(name, justify="left" if index == 0 else "right")
+    made.add_column(columns[0], min_width=max((len(row[0]) for row in rows), default=0))
+    for name in columns[1:]:
+        made.add_column(name, justify="right", overflow="fold")
     for row in rows:
         made.add_row(*row)
     return made

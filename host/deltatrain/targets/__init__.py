@@ -3,6 +3,7 @@
 from deltatrain.targets.background import BackgroundEmulator, running, start_background, stop_background
 from deltatrain.targets.board import Board, Target, boards, find_board, parse_target
 from deltatrain.targets.emulator import Emulator
+from deltatrain.targets.probe import write_firmware
 from deltatrain.targets.run import Probe, Qemu, Renode
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "running",
     "start_background",
     "stop_background",
+    "write_firmware",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 
 import deltatrain_firmware
 from deltatrain.errors import InputError
-from deltatrain.targets.run import Qemu, Renode, Run, runs_of
+from deltatrain.targets.run import Qemu, Renode, Run, apt_words, runs_of
 
 DESCRIPTION = "board.toml"
 
@@ -89,9 +89,10 @@ class Board:
         return self.compiler_apt if self.run is None else (*self.compiler_apt, *self.run.packages)
 
     @property
-    def install(self) -> str:
-        """How to get what no package of Debian brings, in words; empty where there is nothing to get."""
-        return "" if self.run is None else self.run.install
+    def install(self) -> dict[str, str]:
+        """How to get each of the programs that it needs, in words."""
+        runs = {} if self.run is None else {self.run.program: self.run.install}
+        return {self.compiler: apt_words(self.compiler_apt)} | runs
 
     @property
     def emulated(self) -> bool:

@@ -21,6 +21,7 @@ from deltatrain.targets.board import Board
 from deltatrain.targets.run import Qemu, Renode, Run
 
 HOST = "127.0.0.1"
+RENODE_VARIABLE = "RENODE"
 END_S = 3.0
 POLL_S = 0.01
 PROBE_S = 0.25
@@ -63,11 +64,13 @@ def launch(
 
 def find_program(run: Run) -> str:
     """Where the program of a way to run is; DeviceError with what to install where there is none."""
-    named = os.environ.get(run.program.upper()) if isinstance(run, Renode) else None
-    program = shutil.which(named or run.program)
+    name = run.program
+    if isinstance(run, Renode):
+        name = os.environ.get(RENODE_VARIABLE) or name
+    # What pip installed lies beside Python, which need not be on the PATH.
+    program = shutil.which(name) or shutil.which(name, path=Path(sys.executable).parent)
     if program is None:
-        advice = run.install or f"sudo apt-get install {' '.join(run.packages)}"
-        raise DeviceError(f"there is no {named or run.program}; install it: {advice}")
+        raise DeviceError(f"there is no {name}; install it: {run.install}")
     return program
 
 

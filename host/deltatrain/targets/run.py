@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -43,8 +44,8 @@ class Run:
 
     @property
     def install(self) -> str:
-        """How to get what no package of Debian brings, in words; empty where there is nothing to get."""
-        return ""
+        """How to get it, in words."""
+        return apt_words(self.packages)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Renode(Run):
     ready_s = 60.0
     script: Path
     program = "renode"
-    install = "Renode from https://renode.io, as `renode` on the PATH or named by $RENODE"
+    install = "Renode, https://renode.io; on the PATH, or named by RENODE"
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,21 @@ class Probe(Run):
         pyOCD's name of it.
     openocd : str
         OpenOCD's configuration, for those who prefer that.
+    line : str
+        Where the serial port comes from, in words.
     """
 
     kind = "pyocd"
     chip: str
     openocd: str
+    line: str
     program = "pyocd"
     install = "pip install 'deltatrain[pyocd]'"
+
+
+def apt_words(packages: Iterable[str]) -> str:
+    """How to install packages of Debian."""
+    return f"sudo apt-get install {' '.join(packages)}"
 
 
 KINDS: tuple[type[Run], ...] = (Qemu, Renode, Probe)
