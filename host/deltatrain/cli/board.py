@@ -34,14 +34,14 @@ def boards(terminal: Terminal) -> None:
                 board.core,
                 f"{board.ram_bytes // 1024} KiB",
                 f"{board.flash_bytes // 1024} KiB",
-                ", ".join(board.needs),
+                "" if board.run is None else board.run.program,
             )
             for board in known
         ]
-        console.print(table(("target", "core", "RAM", "flash", "needs"), rows))
-        console.print()
+        console.print(table(("target", "core", "RAM", "flash", "run by"), rows))
+        console.print("\nWhat compiles for them and runs them comes from:")
         for name, words in {name: words for board in known for name, words in board.install.items()}.items():
-            console.print(f"{name}: {words}", markup=False)
+            console.print(f"  {name}: {words}", markup=False, soft_wrap=True)
         console.print("A serial port with the firmware on it is a target too: /dev/ttyACM0, socket://HOST:PORT, …")
 
     terminal.result(values, show)

@@ -109,11 +109,10 @@ def percent(fraction: float) -> str:
 
 
 def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], title: str | None = None) -> Table:
-    """A plain table; columns after the first are right-aligned, and wrap where there is no room."""
+    """A plain table; columns after the first are right-aligned."""
     made = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    made.add_column(columns[0], min_width=max((len(row[0]) for row in rows), default=0))
-    for name in columns[1:]:
-        made.add_column(name, justify="right", overflow="fold")
+    for index, name in enumerate(columns):
+        made.add_column(name, justify="left" if index == 0 else "right")
     for row in rows:
         made.add_row(*row)
     return made
