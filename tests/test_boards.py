@@ -28,7 +28,12 @@ every_board = pytest.mark.parametrize(
 
 def need(board: Board) -> Board:
     """The board; skips where its compiler or emulator is absent."""
-    for program in board.needs:
+    return need_programs(board, *board.needs)
+
+
+def need_programs(board: Board, *programs: str) -> Board:
+    """The board; skips where a program is absent."""
+    for program in programs:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed; `make setup` installs it")
     return board
@@ -67,6 +72,18 @@ def test_every_board_tells_its_memory_and_counts_its_instructions(
     assert min(counted) > 10_000 and max(counted) < 1_000_000
     # Each measured call may be off by a tick, and a tick is up to 1.6 instructions.
     assert max(counted) - min(counted) <= 32
+
+
+@pytest.mark.parametrize("name", sorted({board.name for board in boards() if len(Board.load(board.folder)) > 1}))
+def test_a_board_that_can_be_run_in_several_ways_has_one_firmware(
+    name: str, tiny_model: QuantModel, tmp_path: Path
+) -> None:
+    """QEMU, Renode and the board itself get the same bytes; and one that nothing here emulates is at least built."""
+    built = []
+    for number, board in enumerate(board for board in boards() if board.name == name):
+        need_programs(board, board.compiler)
+        built.append(export(tiny_model, board, tmp_path / str(number)).elf.read_bytes())
+    assert len(built) > 1 and len(set(built)) == 1
 
 
 # What each processor knows of a fault. ARMv6-M has one fault for all, and none that a full stack could be told by.
