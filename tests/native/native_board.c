@@ -10,10 +10,14 @@
 #include "dt_memory.h"
 
 const char dt_board_name[] = "native";
-const uint32_t dt_board_counter_hz = 1000000;
 
 static int listener, connection = -1;
 static uint64_t ticks;
+
+uint32_t dt_board_counter_hz(void)
+{
+    return 1000000;
+}
 
 void dt_board_init(void)
 {
@@ -62,12 +66,10 @@ uint16_t dt_board_fault(uint32_t *address)
     return DT_FAULT_NONE;
 }
 
-#ifdef DT_LOCK
 uint32_t dt_board_entropy(void)
 {
     return 4711;
 }
-#endif
 
 void dt_memory(dt_memory_t *memory)
 {

@@ -187,7 +187,7 @@ class Device:
         )
         if fault := hello.impossible():
             raise DeviceError(f"{self._line.url} speaks another dialect ({fault}); export and flash its firmware again")
-        board = find_board(hello.board)
+        board = find_board(hello.board, hello.counter_hz)
         self._ticks_per_instruction = None if board is None else board.ticks_per_instruction
         self._hello = hello
         if hello.locks and self._key is not None:
