@@ -70,7 +70,9 @@ typedef struct {
     dt_decoder_t decoder;
     snapshot_t before;
     uint32_t answer_bytes;     /* of the last answer */
-    uint8_t *kept;             /* [DT_REPLY_BYTES], the last reply that was not a refusal */
+    uint8_t *executed;         /* [DT_REQUEST_BYTES], the session's last command with an effect; 0 bytes: none yet */
+    uint32_t executed_bytes;
+    uint8_t *kept;             /* [DT_REPLY_BYTES], its reply */
     uint32_t kept_bytes;
     wire_t last_frame;
 } device_t;
@@ -522,8 +524,21 @@ static void send_answer(device_t *device, const dt_answer_t *answer)
     REQUIRE(n == (int32_t)answer->length && memcmp(received, copy, answer->length) == 0);
 }
 
-/* The firmware's loop for one byte. `repeats`: the frame under way is the last one again, undamaged. */
-static void receive(device_t *device, uint8_t byte, int repeats)
+/* Keep what an executed command was and answered, where it comes again. */
+static void keep(device_t *device, const dt_request_t *head, const uint8_t *request, uint32_t n, const dt_answer_t *answer)
+{
+    if (head->command == DT_CMD_HELLO) {
+        device->executed_bytes = 0;
+    } else if (head->command >= DT_FIRST_EFFECT) {
+        memcpy(device->executed, request, n);
+        device->executed_bytes = n;
+        memcpy(device->kept, answer->bytes, answer->length);
+        device->kept_bytes = answer->length;
+    }
+}
+
+/* The firmware's loop for one byte. */
+static void receive(device_t *device, uint8_t byte)
 {
     static uint8_t copy[DT_REQUEST_BYTES];
     dt_server_t *server = device->server;
@@ -541,7 +556,7 @@ static void receive(device_t *device, uint8_t byte, int repeats)
         return;
     }
     memcpy(copy, device->request, (size_t)n);
-    const int has_reply = server->reply_kept;
+    const int repeats = device->executed_bytes == (uint32_t)n && memcmp(copy, device->executed, (size_t)n) == 0;
     const dt_answer_t answer = dt_server_handle(server, device->request, (uint32_t)n, crc);
     REQUIRE(memcmp(copy, device->request, (size_t)n) == 0);
     require_answer(device, &answer);
@@ -552,14 +567,13 @@ static void receive(device_t *device, uint8_t byte, int repeats)
     REQUIRE(reply.command == (head.command | DT_REPLY_FLAG) && reply.sequence == head.sequence);
     if (answer.bytes == server->refusal) {
         require_untouched(device);
-    } else if (repeats && has_reply && head.command >= DT_FIRST_EFFECT) {
+    } else if (repeats) {
         require_untouched(device);
         REQUIRE(answer.length == device->kept_bytes && memcmp(answer.bytes, device->kept, answer.length) == 0);
     } else {
         require_only(device, &head, copy + sizeof head, reply.status);
         require_locks(device, &head, copy + sizeof head, (uint32_t)n - (uint32_t)sizeof head, reply.status);
-        memcpy(device->kept, answer.bytes, answer.length);
-        device->kept_bytes = answer.length;
+        keep(device, &head, copy, (uint32_t)n, &answer);
     }
     send_answer(device, &answer);
 }
@@ -575,6 +589,7 @@ static void make_device(device_t *device, const drnn_model_t *model)
     device->arena = aligned_alloc(8, device->arena_bytes);
     device->before.arena = malloc(device->arena_bytes);
     device->request = aligned_alloc(8, DT_REQUEST_BYTES);
+    device->executed = malloc(DT_REQUEST_BYTES);
     device->kept = malloc(DT_REPLY_BYTES);
 }
 
@@ -589,10 +604,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     return 0;
 }
 
-static void send_frame(device_t *device, const wire_t *wire, int repeats)
+static void send_frame(device_t *device, const wire_t *wire)
 {
     for (uint32_t i = 0; i < wire->n; i++) {
-        receive(device, wire->bytes[i], repeats);
+        receive(device, wire->bytes[i]);
     }
 }
 
@@ -601,7 +616,7 @@ static void send_hello(device_t *device)
     input_t nothing = {NULL, 0};
     device->last_frame.n = 0;
     make_frame(device, &nothing, 0, 0, &device->last_frame);
-    send_frame(device, &device->last_frame, 0);
+    send_frame(device, &device->last_frame);
     REQUIRE(device->answer_bytes == DT_HEADER_BYTES + sizeof(dt_hello_reply_t));
 }
 
@@ -609,6 +624,7 @@ static void start(device_t *device, const dt_platform_t *platform)
 {
     REQUIRE(dt_server_init(device->server, platform, device->model, device->arena, device->arena_bytes) == 0);
     dt_decoder_init(&device->decoder, device->request, DT_REQUEST_BYTES);
+    device->executed_bytes = 0;
     send_hello(device);
 }
 
@@ -621,7 +637,7 @@ static void require_refusal(device_t *device, const dt_platform_t *platform)
     for (uint8_t kind = 0; kind < 2; kind++) { /* HELLO, GET_CONFIG */
         device->last_frame.n = 0;
         make_frame(device, &nothing, kind, 0, &device->last_frame);
-        send_frame(device, &device->last_frame, 0);
+        send_frame(device, &device->last_frame);
         REQUIRE(device->answer_bytes == DT_HEADER_BYTES);
     }
 }
@@ -660,16 +676,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
         const uint8_t how = take(&input);
         if (kind == KIND_RAW_BYTES) {
             for (uint8_t i = how % 32u; i != 0; i--) {
-                receive(device, take(&input), 0);
+                receive(device, take(&input));
             }
         } else if (kind == KIND_RESTART) {
             restart(device, platform, &input, how);
         } else if ((how & HOW_SEQUENCE) == 2) {
-            send_frame(device, &device->last_frame, 1);
+            send_frame(device, &device->last_frame);
         } else {
             device->last_frame.n = 0;
             make_frame(device, &input, kind, how, &device->last_frame);
-            send_frame(device, &device->last_frame, 0);
+            send_frame(device, &device->last_frame);
         }
     }
     send_hello(device); /* whatever came, it answers */
