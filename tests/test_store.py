@@ -110,7 +110,7 @@ def test_the_driver_of_the_stm32f4_does_as_its_manual_says(tmp_path: Path) -> No
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed; `make setup` installs it")
     root, program = deltatrain_firmware.root(), tmp_path / "flash"
-    places = (root / "src", root / "boards" / "stm32f4")
+    places = (root / "src", root / "boards" / "stm32f4", root / "boards" / "common")
     sizes = {"PAGE_BYTES": 131072, "PAGES": 2, "WRITE_BYTES": 4}
     command = ["gcc", "-O1", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wno-int-to-pointer-cast", "-no-pie"]
     command += [*(f"-DDT_FLASH_{name}={size}u" for name, size in sizes.items()), *(f"-I{place}" for place in places)]
