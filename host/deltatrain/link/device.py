@@ -156,7 +156,7 @@ class Device:
             fault=protocol.FAULTS.get(raw.fault, f"fault {raw.fault}"),
             store=protocol.STORES.get(raw.store, f"store {raw.store}"),
         )
-        board = find_board(hello.board)
+        board = find_board(hello.board, hello.counter_hz)
         self._ticks_per_instruction = None if board is None else board.ticks_per_instruction
         self._hello = hello
         return hello
