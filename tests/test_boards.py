@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from equality import random_model, random_settings
 from study_cores import train_on
 from variants import build_failing, want
 
+from deltatrain.errors import DeviceError
 from deltatrain.link import Device
 from deltatrain.quant_model import QuantModel
 from deltatrain.targets import Board, Emulator, Qemu, boards, find_board
@@ -108,6 +110,22 @@ def test_a_fault_restarts_the_board_and_is_told(board: Board, tiny_model: QuantM
             assert device.info.fault == ("hard" if board.core == "Cortex-M0" else fault)
             # The program counter of a fault lies in the code; at a stack overflow there is no saying.
             assert device.info.fault_address == 0 if fault == "stack" else device.info.fault_address in code
+            device.begin()
+    if board.core != "RV32IMC":  # QEMU's machine virt has no watchdog
+        with Emulator.start(board, elf, want(elf, "watchdog")) as emulator:
+            hang(emulator.port)
+            with Device.open(emulator.port) as device:
+                assert device.info.fault == "watchdog" and device.info.fault_address in code
+                # Waiting is no command: it may take as long as it likes.
+                time.sleep(2 if board.name == "mps2-an386" else 0)
+                device.begin()
+
+
+def hang(port: str) -> None:
+    """Send the command that never ends; what it gets for an answer is a restart."""
+    with Device.open(port) as device:
+        assert device.info.fault == "none"
+        with pytest.raises(DeviceError):
             device.begin()
 
 
