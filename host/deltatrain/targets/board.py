@@ -16,6 +16,37 @@ DESCRIPTION = "board.toml"
 
 
 @dataclass(frozen=True)
+class Store:
+    """A board's non-volatile memory: docs/POWER_LOSS.md.
+
+    Attributes
+    ----------
+    origin : int
+        Where the processor reads it.
+    page_bytes, pages : int
+        What is erased at once, and how often it is there; each of the two slots has half of them.
+    write_bytes : int
+        What is programmed at once.
+    sources : tuple of Path
+        Its driver: `dt_flash.h`.
+    erase_cycles : int or None
+        How often a page may be erased, as its maker says; None: without limit.
+    """
+
+    origin: int
+    page_bytes: int
+    pages: int
+    write_bytes: int
+    sources: tuple[Path, ...]
+    erase_cycles: int | None = None
+
+    @property
+    def slot_bytes(self) -> int:
+        """Room for one commit."""
+        return self.pages // 2 * self.page_bytes
+
+
+@dataclass(frozen=True)
 class Board:
     """A board, and one way to run its firmware, as its folder describes them: what users name as a target.
 
@@ -50,6 +81,7 @@ class Board:
         As a fraction, where the number of ticks tells that of executed instructions.
     run : Qemu, Renode or Probe, or None
         None where the description names no way: the firmware can be built, and a port be named that it answers at.
+    store : Store or None
     """
 
     name: str
@@ -72,6 +104,7 @@ class Board:
     counter_hz: int
     ticks_per_instruction: tuple[int, int] | None
     run: Run | None
+    store: Store | None
 
     @property
     def target(self) -> str:
@@ -140,6 +173,7 @@ class Board:
             counter_hz=counter_hz,
             ticks_per_instruction=ratio,
             run=run,
+            store=_store(text.get("store"), folder),
         )
 
 
@@ -155,6 +189,12 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         key: _merged(base[key], value) if isinstance(value, dict) and key in base else value
         for key, value in over.items()
     }
+
+
+def _store(table: dict[str, Any] | None, folder: Path) -> Store | None:
+    if table is None:
+        return None
+    return Store(**{**table, "sources": tuple((folder / name).resolve() for name in table["sources"])})
 
 
 @cache

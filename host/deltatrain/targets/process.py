@@ -31,7 +31,7 @@ PROBE = b"\0\x01\0"
 
 
 def launch(
-    board: Board, elf: Path, extra: Sequence[str], messages: IO[bytes], outlive: bool
+    board: Board, elf: Path, extra: Sequence[str], messages: IO[bytes], outlive: bool, store: Path | None = None
 ) -> tuple[subprocess.Popen[bytes], int]:
     """Start a board's emulator with a firmware; the process and the TCP port of its serial line.
 
@@ -45,6 +45,8 @@ def launch(
         Where its messages go.
     outlive : bool
         Whether it goes on when this process ends; otherwise it is killed with the thread that started it.
+    store : Path, optional
+        A file for the board's non-volatile memory, made where it is missing; without one, it is lost at the end.
     """
     run = board.run
     if not isinstance(run, Qemu | Renode):
@@ -52,6 +54,7 @@ def launch(
     program = find_program(run)
     if not elf.is_file():
         raise DeviceError(f"there is no firmware {elf}; build it with `deltatrain export`")
+    extra = [*(() if store is None else run.store_args(store)), *extra]
     with socket.create_server((HOST, 0), backlog=1) as listener:
         port = int(listener.getsockname()[1])
         if isinstance(run, Qemu):

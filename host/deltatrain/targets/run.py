@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from deltatrain.errors import InputError
+
 
 @dataclass(frozen=True)
 class Run:
@@ -47,6 +49,10 @@ class Run:
         """How to get it, in words."""
         return apt_words(self.packages)
 
+    def store_args(self, file: Path) -> list[str]:
+        """What makes a file the board's non-volatile memory; InputError where that cannot be."""
+        raise InputError(f"{self.target} keeps its non-volatile memory in no file; leave out --store {file}")
+
 
 @dataclass(frozen=True)
 class Qemu(Run):
@@ -60,6 +66,8 @@ class Qemu(Run):
         What else it is told.
     apt : str
         The Debian package that brings it.
+    store : tuple of str
+        What it is told so that `{file}` is the board's non-volatile memory; empty where that cannot be.
     serial : int
         Which of the machine's serial lines is the link, from 0.
     counter_hz : int or None
@@ -73,6 +81,7 @@ class Qemu(Run):
     machine: str
     args: tuple[str, ...]
     apt: str
+    store: tuple[str, ...] = ()
     serial: int = 0
     counter_hz: int | None = None
     ticks_per_instruction: tuple[int, int] | None = None
@@ -84,6 +93,12 @@ class Qemu(Run):
     @property
     def packages(self) -> tuple[str, ...]:
         return (self.apt,)
+
+    def store_args(self, file: Path) -> list[str]:
+        if not self.store:
+            return super().store_args(file)
+        # In QEMU's options a comma ends a value, and two are one.
+        return [arg.format(file=str(file.resolve()).replace(",", ",,")) for arg in self.store]
 
 
 @dataclass(frozen=True)
