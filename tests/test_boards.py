@@ -88,6 +88,16 @@ def test_a_board_that_can_be_run_in_several_ways_has_one_firmware(
     assert len(built) > 1 and len(set(built)) == 1
 
 
+def test_a_store_that_the_emulator_does_not_model_is_none(tiny_model: QuantModel, tmp_path: Path) -> None:
+    """The firmware of the STM32F4 finds its flash controller on the board and in Renode; in QEMU it does without."""
+    board = find_board("stm32f4")
+    assert board is not None
+    built = export(tiny_model, need(board), tmp_path, store=True)
+    with Emulator.start(board, built.elf) as emulator, Device.open(emulator.port) as device:
+        assert device.info.store == "none"
+        device.begin()
+
+
 # What each processor knows of a fault. ARMv6-M has one fault for all, and none that a full stack could be told by.
 NOTHING_THERE = {
     "mps2-an385": 0x60000000,

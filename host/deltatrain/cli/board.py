@@ -89,6 +89,8 @@ def flash(terminal: Terminal, elf: Path, target: str, foreground: bool, store: P
     board = board_of(target)
     check_firmware(elf, board)
     if isinstance(board.run, Probe):
+        if store is not None:
+            board.run.store_args(store)  # which refuses: the memory is the board's own
         write_firmware(board.run, elf, probe)
         line = board.run.line
         terminal.result(
