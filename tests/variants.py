@@ -95,10 +95,15 @@ def build_failing(board: Board, model: QuantModel, folder: Path, nothing_there: 
     return build_variant(board, model, folder, main, "-Wl,--wrap=drnn_begin", "-DDT_WATCHDOG_BEATS=2u")
 
 
-def want(elf: Path, fault: str) -> list[str]:
-    """What QEMU must be told so that this firmware fails in this way."""
+def symbol(elf: Path, name: str) -> int:
+    """The address of a variable of a firmware."""
     with elf.open("rb") as file:
         table = ELFFile(file).get_section_by_name(".symtab")
         assert isinstance(table, SymbolTableSection)
-        (address,) = (symbol["st_value"] for symbol in table.iter_symbols() if symbol.name == "wanted")
-    return ["-device", f"loader,addr={address:#x},data={FAULTS.index(fault)},data-len=4"]
+        (address,) = (entry["st_value"] for entry in table.iter_symbols() if entry.name == name)
+    return int(address)
+
+
+def want(elf: Path, fault: str) -> list[str]:
+    """What QEMU must be told so that this firmware fails in this way."""
+    return ["-device", f"loader,addr={symbol(elf, 'wanted'):#x},data={FAULTS.index(fault)},data-len=4"]

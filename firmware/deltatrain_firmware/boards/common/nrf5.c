@@ -76,6 +76,7 @@ void dt_board_init(void)
     WDT_CONFIG = WDT_COUNTS_WHILE_AWAKE;
     WDT_LAST = WDT_64_S;
     WDT_START = 1;
+    dt_board_watch(0); /* no command may come for long: the beats that feed it begin */
 
     GPIO_SET = 1u << DT_UART_TX_PIN;
     GPIO_OUTPUT = 1u << DT_UART_TX_PIN;

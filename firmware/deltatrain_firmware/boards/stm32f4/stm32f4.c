@@ -82,6 +82,7 @@ void dt_board_init(void)
     IWDG_KR = IWDG_UNLOCK;
     IWDG_PR = IWDG_SLOWEST;
     REG(DT_WATCHDOG_FEED) = DT_WATCHDOG_KEY;
+    dt_board_watch(0); /* no command may come for long: the beats that feed it begin */
 
     USART2_BRR = (DT_USART_HZ + BAUD / 2u) / BAUD;
     USART2_CR1 = USART_ON | USART_RX_INTERRUPT;
