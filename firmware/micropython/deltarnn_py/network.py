@@ -262,7 +262,9 @@ class Network:
 
     def _owners(self) -> "list[Layer | Readout]":
         """Of the trained tensors, in the order of a file."""
-        return [*self._layers, self._readout]
+        owners: "list[Layer | Readout]" = list(self._layers)
+        owners.append(self._readout)
+        return owners
 
     def _owner(self, part: str) -> "Layer | Readout | None":
         for number, layer in enumerate(self._layers):
