@@ -88,5 +88,16 @@ int drnn_replay(drnn_t *net, drnn_result_t *result);
  */
 int drnn_tensor(const drnn_t *net, int id, drnn_tensor_t *tensor);
 
+/*
+ * Describe a model file (drnn_image.h) of n bytes, 8-byte aligned, where it lies: `model` points into it, to `layers`
+ * [DRNN_MAX_LAYERS] and, where there are exemplars, to `replay`. The bytes must stay as they are while the model is used.
+ * Whether the dimensions, formats and exemplars are supported, drnn_init tells. Errors: DRNN_ERR_IMAGE, DRNN_ERR_VERSION,
+ * DRNN_ERR_MODEL.
+ */
+int drnn_image_model(const void *bytes, size_t n, drnn_model_t *model, drnn_layer_t *layers, drnn_replay_t *replay);
+
+/* CRC-32 as zlib has it. */
+uint32_t drnn_crc32(const void *bytes, size_t n);
+
 /* What an error code means, for people. Never NULL. */
 const char *drnn_error_text(int error);

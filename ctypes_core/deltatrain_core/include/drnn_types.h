@@ -61,7 +61,9 @@ enum drnn_error {
     DRNN_ERR_READOUT = -9,     /* the call does not fit the model's readout, e.g. a label for a regression */
     DRNN_ERR_REPLAY = -10,     /* the model keeps no exemplars */
     DRNN_ERR_EVENTS = -11,     /* the frame's events exceed the model's budget: the sample is dropped, and counted */
-    DRNN_ERR_INFERENCE = -12   /* the model was built for inference only */
+    DRNN_ERR_INFERENCE = -12,  /* the model was built for inference only */
+    DRNN_ERR_IMAGE = -13,      /* no whole model file: its magic, length, CRC, alignment or a place in it is wrong */
+    DRNN_ERR_VERSION = -14     /* the file is of another version of its format or of this library */
 };
 
 /* A positive real number m * 2^e with 32768 <= m <= 65535, or zero: m = e = 0. Learning rate, clip and step size. */

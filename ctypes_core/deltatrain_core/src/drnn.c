@@ -252,6 +252,10 @@ const char *drnn_error_text(int error)
         return "the sample has more events than the model's budget holds";
     case DRNN_ERR_INFERENCE:
         return "the model was built for inference only";
+    case DRNN_ERR_IMAGE:
+        return "these bytes are not a whole model file, or not aligned to 8 bytes";
+    case DRNN_ERR_VERSION:
+        return "the model file is of another version";
     default:
         return "unknown error";
     }
