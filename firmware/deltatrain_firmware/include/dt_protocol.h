@@ -12,7 +12,7 @@
 
 #include "drnn_types.h"
 
-#define DT_PROTOCOL_VERSION 4
+#define DT_PROTOCOL_VERSION 5
 #define DT_MAGIC 0x54446C65           /* in a hello, so that no other device takes it for its own */
 
 /* A frame on the line: COBS(header, payload, CRC-32) and one zero byte. */
@@ -20,6 +20,8 @@
 #define DT_CRC_BYTES 4
 #define DT_REPLY_FLAG 0x80            /* set in the command byte of a reply */
 #define DT_BOARD_NAME_BYTES 32
+#define DT_CHALLENGE_BYTES 16
+#define DT_PROOF_BYTES 32
 
 /* Targets that say that their frame has none: a class, and the first value of a regression (-2^31). */
 #define DT_NO_CLASS 0xFFFF
@@ -31,6 +33,7 @@ enum dt_command {
     DT_CMD_GET_CONFIG = 0x02,
     DT_CMD_READ_TENSOR = 0x03,
     DT_CMD_STATISTICS = 0x04,
+    DT_CMD_CHALLENGE = 0x05,
     DT_CMD_SET_CONFIG = 0x10,         /* from here on: commands with an effect, executed once each */
     DT_CMD_WRITE_TENSOR = 0x11,
     DT_CMD_RESET_WEIGHTS = 0x12,
@@ -39,7 +42,10 @@ enum dt_command {
     DT_CMD_TRAIN = 0x15,
     DT_CMD_INFER = 0x16,
     DT_CMD_LEARN = 0x17,
-    DT_CMD_REPLAY = 0x18
+    DT_CMD_REPLAY = 0x18,
+    DT_CMD_COMMIT = 0x19,
+    DT_CMD_FORGET = 0x1A,
+    DT_CMD_UNLOCK = 0x1B
 };
 
 /* Commands from this number on have an effect: their sequence number counts, and the last reply is kept. */
@@ -57,7 +63,10 @@ enum dt_status {
     DT_ERR_SEQUENCE = -70,            /* the sequence number is neither the next one nor the last one */
     DT_ERR_DUPLICATE = -71,           /* this command was executed already, and its reply is no longer kept */
     DT_ERR_REPLY_SIZE = -72,          /* the answer would not fit a reply; ask for less at once */
-    DT_ERR_BUFFER = -73               /* the model's frames, targets or outputs do not fit the board's buffers */
+    DT_ERR_BUFFER = -73,              /* the model's frames, targets or outputs do not fit the board's buffers */
+    DT_ERR_LOCKED = -74,              /* the device is locked, and this session has not shown that it knows the key */
+    DT_ERR_KEY = -75,                 /* the proof is not that of the device's key, or its challenge is used up */
+    DT_ERR_STORE = -76                /* the device has no non-volatile store, or writing it failed */
 };
 
 /* The head of every request; the payload follows. */
@@ -90,7 +99,21 @@ enum dt_fault {
     DT_FAULT_BUS = 3,                 /* bus fault */
     DT_FAULT_USAGE = 4,               /* usage fault */
     DT_FAULT_STACK = 5,               /* the stack ran over its end */
-    DT_FAULT_OTHER = 6                /* an interrupt that nothing expects */
+    DT_FAULT_OTHER = 6,               /* an interrupt that nothing expects */
+    DT_FAULT_WATCHDOG = 7             /* a command took longer than the watchdog allows */
+};
+
+/* What a device's key locks; 0: nothing, or the session has been unlocked. */
+enum dt_locks {
+    DT_LOCK_TRAINING = 1,             /* reading and writing weights, configuration and training */
+    DT_LOCK_INFERENCE = 2             /* samples that are only recognised */
+};
+
+/* The device's non-volatile store. */
+enum dt_store {
+    DT_STORE_NONE = 0,                /* it has none */
+    DT_STORE_EMPTY = 1,               /* nothing is committed for this model: it started from the model in flash */
+    DT_STORE_LOADED = 2               /* it started from what was committed, or has committed since */
 };
 
 /* Answer to DT_CMD_HELLO; its first 12 bytes stay as they are in every version. */
@@ -113,11 +136,13 @@ typedef struct {
     uint16_t fault;                   /* enum dt_fault, of the restart before this run */
     uint32_t fault_address;           /* program counter at that fault, 0 when unknown */
     uint8_t memory;                   /* enum drnn_memory: how much of a sample's history is held at once */
-    uint8_t reserved;                 /* 0 */
+    uint8_t locks;                    /* enum dt_locks, of this session */
     uint16_t segment_steps;           /* of DRNN_CHECKPOINTS: frames of a segment; else 0 */
     uint16_t event_budget;            /* events for which the history has room, in 2^-16 of all; 0: all */
-    uint16_t reserved_too;            /* 0 */
-    uint32_t reserved_word;           /* 0 */
+    uint16_t store;                   /* enum dt_store */
+    uint32_t commits;                 /* number of the last commit; counts up over the device's life; 0: none */
+    uint32_t committed_step;          /* `step` at the last commit */
+    uint32_t reserved;                /* 0 */
     uint8_t hash[DRNN_HASH_BYTES];    /* SHA-256 of the quantised model */
     char board[DT_BOARD_NAME_BYTES];  /* the target's name, padded with zeros */
 } dt_hello_reply_t;
@@ -174,6 +199,24 @@ typedef struct {
     uint64_t ticks_call;              /* spent in drnn_train, drnn_learn or drnn_infer */
     drnn_result_t result;             /* what the core tells */
 } dt_outcome_t;
+
+/* Answer to DT_CMD_CHALLENGE, which each answer replaces: what DT_CMD_UNLOCK proves the key by. */
+typedef struct {
+    uint8_t challenge[DT_CHALLENGE_BYTES];
+} dt_challenge_t;
+
+/* DT_CMD_UNLOCK. */
+typedef struct {
+    uint8_t proof[DT_PROOF_BYTES];    /* HMAC-SHA-256 by the key of the challenge and the session's nonce, 4 bytes */
+} dt_unlock_t;
+
+/* Answer to DT_CMD_COMMIT. */
+typedef struct {
+    uint32_t commits;                 /* number of this commit; counts up over the device's life */
+    uint32_t step;                    /* training steps that it holds */
+    uint32_t slot_erases;             /* times that the slot has been erased so far */
+    uint32_t bytes;                   /* that were programmed */
+} dt_commit_reply_t;
 
 /* Answer to DT_CMD_STATISTICS: totals since the device started. */
 typedef struct {

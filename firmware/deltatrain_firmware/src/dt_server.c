@@ -5,7 +5,7 @@
 _Static_assert(sizeof(dt_request_t) == DT_HEADER_BYTES, "the request's head has no holes");
 _Static_assert(sizeof(dt_reply_t) == DT_HEADER_BYTES, "the reply's head has no holes");
 _Static_assert(sizeof(dt_hello_t) == 12, "a hello has the same size in every version");
-_Static_assert(sizeof(dt_hello_reply_t) == 120, "the answer to a hello has no holes");
+_Static_assert(sizeof(dt_hello_reply_t) == 128, "the answer to a hello has no holes");
 _Static_assert(sizeof(dt_tensor_t) == 12 && sizeof(dt_tensor_reply_t) == 8, "the tensor structs have no holes");
 _Static_assert(sizeof(drnn_config_t) == 32, "the configuration has no holes");
 _Static_assert(sizeof(dt_outcome_t) == 16 + sizeof(drnn_result_t), "the outcome has no holes");

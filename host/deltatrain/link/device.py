@@ -139,6 +139,10 @@ class Device:
                     "counter_hz",
                     "step",
                     "fault_address",
+                    "boot_id",
+                    "locks",
+                    "commits",
+                    "committed_step",
                 )
             },
             board=protocol.bytes_of(raw.board).rstrip(b"\0").decode("ascii", "replace"),
@@ -150,6 +154,7 @@ class Device:
             ),
             fresh=raw.boot_id == self._nonce,
             fault=protocol.FAULTS.get(raw.fault, f"fault {raw.fault}"),
+            store=protocol.STORES.get(raw.store, f"store {raw.store}"),
         )
         board = find_board(hello.board)
         self._ticks_per_instruction = None if board is None else board.ticks_per_instruction

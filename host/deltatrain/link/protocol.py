@@ -118,6 +118,7 @@ CELLS: Final = {value: name.removeprefix("DRNN_").lower() for name, value in enu
 MEMORIES: Final = {value: name.removeprefix("DRNN_").lower() for name, value in enumerators("drnn_memory").items()}
 EVENTS_STATUS: Final = constant("DRNN_ERR_EVENTS")
 READOUTS: Final = {value: name.removeprefix("DRNN_").lower() for name, value in enumerators("drnn_readout").items()}
+STORES: Final = {value: name.removeprefix("DT_STORE_").lower() for name, value in enumerators("dt_store").items()}
 FAULTS: Final = {value: name.removeprefix("DT_FAULT_").lower() for name, value in enumerators("dt_fault").items()}
 
 

@@ -29,6 +29,14 @@ class Hello:
         Training steps that the device has done.
     fresh : bool
         Whether this is the first session since the device started.
+    boot_id : int
+        Names this run of the device: another one tells that it restarted.
+    locks : int
+        What this session may not do, enum dt_locks; 0: nothing is locked.
+    store : {"none", "empty", "loaded"}
+        The device's non-volatile store.
+    commits, committed_step : int
+        Number of the last commit, and the training steps that it holds.
     fault : str
         Why the device restarted before this run: `none`, `hard`, `stack`, ...
     fault_address : int
@@ -54,8 +62,13 @@ class Hello:
     counter_hz: int
     step: int
     fresh: bool
+    boot_id: int
     fault: str
     fault_address: int
+    locks: int
+    store: str
+    commits: int
+    committed_step: int
 
 
 @dataclass(frozen=True)
