@@ -29,6 +29,9 @@ int drnn_configure(drnn_t *net, const drnn_config_t *config);
 /* Start a sample: h = c = 0, v_hat = 0, M = b in every layer. Drops an unfinished one. */
 int drnn_begin(drnn_t *net);
 
+/* Drop an unfinished sample, if there is one. */
+int drnn_drop(drnn_t *net);
+
 /*
  * One frame x [n_in], int16 in the first layer's input format, |x| <= DRNN_V_MAX; in each layer: delta encoding,
  * W.Delta over the active columns, the cell. Returns the number of frames so far. Errors: DRNN_ERR_STATE,
@@ -96,8 +99,8 @@ int drnn_tensor(const drnn_t *net, int id, drnn_tensor_t *tensor);
  */
 int drnn_image_model(const void *bytes, size_t n, drnn_model_t *model, drnn_layer_t *layers, drnn_replay_t *replay);
 
-/* CRC-32 as zlib has it. */
-uint32_t drnn_crc32(const void *bytes, size_t n);
+/* CRC-32 as zlib has it: of what gave `crc`, at first 0, and n bytes more. */
+uint32_t drnn_crc32(uint32_t crc, const void *bytes, size_t n);
 
 /* What an error code means, for people. Never NULL. */
 const char *drnn_error_text(int error);

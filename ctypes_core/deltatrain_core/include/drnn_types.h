@@ -235,6 +235,11 @@ typedef struct {
     uint32_t total;
 } drnn_plan_t;
 
+enum drnn_phase {
+    DRNN_PHASE_IDLE = 0,       /* no sample, or its history is consumed */
+    DRNN_PHASE_SAMPLE = 1      /* between drnn_begin and drnn_train or drnn_learn */
+};
+
 /* The state of one network. Its fields are the library's own. */
 typedef struct {
     const drnn_model_t *model;
@@ -243,7 +248,7 @@ typedef struct {
     drnn_config_t config;
     int16_t theta_x[DRNN_MAX_LAYERS];     /* of the sample: those of `config` when it began */
     int16_t theta_h[DRNN_MAX_LAYERS];
-    uint32_t phase;            /* whether a sample is under way */
+    uint32_t phase;            /* enum drnn_phase */
     uint32_t n_steps;          /* frames of the sample so far */
     uint32_t segment;          /* number of the segment whose history is held; DRNN_HISTORY: 0 */
     uint32_t n_refused;        /* samples dropped because their events exceeded the budget, since drnn_init */

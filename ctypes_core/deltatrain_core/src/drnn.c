@@ -72,6 +72,11 @@ int drnn_reset_weights(drnn_t *net)
     memcpy(drnn_readout_bias(net), net->model->readout_bias, net->model->n_outputs * sizeof(int32_t));
     net->n_steps = 0;
     net->segment = 0;
+    return drnn_drop(net);
+}
+
+int drnn_drop(drnn_t *net)
+{
     net->phase = DRNN_PHASE_IDLE;
     return DRNN_OK;
 }

@@ -17,10 +17,10 @@ static const uint32_t crc_table[16] = {
     0xEDB88320u, 0xF00F9344u, 0xD6D6A3E8u, 0xCB61B38Cu, 0x9B64C2B0u, 0x86D3D2D4u, 0xA00AE278u, 0xBDBDF21Cu,
 };
 
-uint32_t drnn_crc32(const void *bytes, size_t n)
+uint32_t drnn_crc32(uint32_t crc, const void *bytes, size_t n)
 {
     const uint8_t *at = bytes;
-    uint32_t crc = 0xFFFFFFFFu;
+    crc = ~crc;
     for (size_t i = 0; i < n; ++i) {
         crc ^= at[i];
         crc = (crc >> 4) ^ crc_table[crc & 15u];
@@ -51,7 +51,7 @@ static int check_file(const drnn_image_t *image, size_t n)
         return DRNN_ERR_VERSION;
     }
     if (image->n_bytes != n || image->n_bytes % ALIGNMENT != 0 ||
-        drnn_crc32((const uint8_t *)image + DRNN_IMAGE_CRC_START, n - DRNN_IMAGE_CRC_START) != image->crc) {
+        drnn_crc32(0, (const uint8_t *)image + DRNN_IMAGE_CRC_START, n - DRNN_IMAGE_CRC_START) != image->crc) {
         return DRNN_ERR_IMAGE;
     }
     return DRNN_OK;
