@@ -178,7 +178,7 @@ class Network:
         """
 
     def set_tensor(self, name: str, values: Buffer) -> None:
-        """Overwrite a trained tensor, between samples; a buffer of the same size. ValueError else."""
+        """Overwrite a trained tensor by a buffer of the same size. Drops an unfinished sample. ValueError else."""
 
     def reset(self) -> None:
         """Back to the model's weights; settings stay. Drops an unfinished sample."""

@@ -172,9 +172,8 @@ class Network:
         new, old = numbers(values, _TRAINED[kind]), getattr(owner, kind)
         if len(new) != len(old):
             raise ValueError("%d numbers for %s, which has %d" % (len(new), name, len(old)))
-        if self._in_sample:
-            raise ValueError("weights may be written between samples only")
         setattr(owner, kind, new)
+        self._in_sample = False
 
     # Files
 
@@ -262,7 +261,9 @@ class Network:
 
     def _owners(self) -> "list[Layer | Readout]":
         """Of the trained tensors, in the order of a file."""
-        return [*self._layers, self._readout]
+        owners: "list[Layer | Readout]" = list(self._layers)
+        owners.append(self._readout)
+        return owners
 
     def _owner(self, part: str) -> "Layer | Readout | None":
         for number, layer in enumerate(self._layers):

@@ -40,15 +40,19 @@ void deltarnn_buffer(mp_obj_t object, mp_buffer_info_t *buffer, mp_uint_t flags)
 /* A buffer of little-endian int16: its first and how many. */
 const int16_t *deltarnn_int16(mp_obj_t object, size_t *n);
 
-/* Integers of a tuple, list or array. They are read one by one, each as deltarnn_integer has it. */
+/*
+ * Numbers of a tuple, a list, or a buffer of little-endian integers of `item_bytes`, 2 or 4. They are read one by one, each
+ * as deltarnn_integer has it.
+ */
 typedef struct {
-    mp_obj_t *items;            /* of a tuple or list, or NULL: */
-    mp_buffer_info_t buffer;
+    const mp_obj_t *items;      /* of a tuple or list, or NULL: */
+    const void *data;
+    size_t item_bytes;
     size_t n;
-} deltarnn_sequence_t;
+} deltarnn_numbers_t;
 
-void deltarnn_sequence(mp_obj_t object, deltarnn_sequence_t *sequence);
-int32_t deltarnn_sequence_at(const deltarnn_sequence_t *sequence, size_t i, int32_t low, int32_t high, const char *what);
+void deltarnn_numbers(mp_obj_t object, size_t item_bytes, deltarnn_numbers_t *numbers);
+int32_t deltarnn_number(const deltarnn_numbers_t *numbers, size_t i, int32_t low, int32_t high, const char *what);
 
 /* Raise ValueError, or OverflowError for DRNN_ERR_EVENTS, where a function of the core failed; else its result. */
 int deltarnn_check(int result);

@@ -3,8 +3,6 @@
  */
 #include "deltarnn.h"
 
-#define NOT_INT16 "frames must be int16: array('h'), or bytes of them"
-
 static bool is_integer(mp_obj_t object)
 {
     if (mp_obj_is_small_int(object)) {
@@ -68,48 +66,51 @@ static bool is_of_bytes(const mp_buffer_info_t *buffer)
     return buffer->typecode == 'B' || buffer->typecode == 'b' || buffer->typecode == BYTEARRAY_TYPECODE;
 }
 
-const int16_t *deltarnn_int16(mp_obj_t object, size_t *n)
+/* Integers of item_bytes in a buffer, whole and aligned; how many. */
+static const void *integers(mp_obj_t object, size_t item_bytes, char typecode, size_t *n, const char *what)
 {
     mp_buffer_info_t buffer;
     deltarnn_buffer(object, &buffer, MP_BUFFER_READ);
-    if (buffer.typecode != 'h' && !is_of_bytes(&buffer)) {
-        deltarnn_raise(DELTARNN_VALUE_ERROR, NOT_INT16);
+    if ((buffer.typecode != typecode && !is_of_bytes(&buffer)) || buffer.len % item_bytes != 0 ||
+        (uintptr_t)buffer.buf % item_bytes != 0) {
+        deltarnn_raise(DELTARNN_VALUE_ERROR, what);
     }
-    if (buffer.len % sizeof(int16_t) != 0 || (uintptr_t)buffer.buf % sizeof(int16_t) != 0) {
-        deltarnn_raise(DELTARNN_VALUE_ERROR, "frames must be whole int16 at an even address");
-    }
-    *n = buffer.len / sizeof(int16_t);
+    *n = buffer.len / item_bytes;
     return buffer.buf;
 }
 
-void deltarnn_sequence(mp_obj_t object, deltarnn_sequence_t *sequence)
+const int16_t *deltarnn_int16(mp_obj_t object, size_t *n)
 {
-    const mp_obj_type_t *type = mp_obj_get_type(object);
-    if (type == DELTARNN_TUPLE || type == DELTARNN_LIST) {
-        deltarnn_items(object, &sequence->n, &sequence->items);
-        return;
-    }
-    sequence->items = NULL;
-    deltarnn_buffer(object, &sequence->buffer, MP_BUFFER_READ);
-    if (is_of_bytes(&sequence->buffer)) {
-        sequence->buffer.typecode = sequence->buffer.typecode == 'b' ? 'b' : 'B';
-        sequence->n = sequence->buffer.len;
-        return;
-    }
-    size_t align = 1;
-    const size_t item_bytes = mp_binary_get_size('@', sequence->buffer.typecode, &align);
-    if ((uintptr_t)sequence->buffer.buf % align != 0) {
-        deltarnn_raise(DELTARNN_VALUE_ERROR, "the buffer is not aligned to its items");
-    }
-    sequence->n = item_bytes == 0 ? 0 : sequence->buffer.len / item_bytes;
+    return integers(object, sizeof(int16_t), 'h', n, "frames must be int16: array('h'), or bytes of them at an even address");
 }
 
-int32_t deltarnn_sequence_at(const deltarnn_sequence_t *sequence, size_t i, int32_t low, int32_t high, const char *what)
+void deltarnn_numbers(mp_obj_t object, size_t item_bytes, deltarnn_numbers_t *numbers)
 {
-    mp_obj_t item = sequence->items != NULL
-                        ? sequence->items[i]
-                        : mp_binary_get_val_array((char)sequence->buffer.typecode, sequence->buffer.buf, i);
-    return (int32_t)deltarnn_integer(item, low, high, what);
+    const mp_obj_type_t *type = mp_obj_get_type(object);
+    numbers->items = NULL;
+    numbers->item_bytes = item_bytes;
+    if (type == DELTARNN_TUPLE || type == DELTARNN_LIST) {
+        mp_obj_t *items;
+        deltarnn_items(object, &numbers->n, &items);
+        numbers->items = items;
+    } else if (item_bytes == sizeof(int16_t)) {
+        numbers->data = integers(object, item_bytes, 'h', &numbers->n, "classes must be integers or array('h')");
+    } else {
+        numbers->data = integers(object, item_bytes, 'i', &numbers->n, "values must be integers or array('i')");
+    }
+}
+
+int32_t deltarnn_number(const deltarnn_numbers_t *numbers, size_t i, int32_t low, int32_t high, const char *what)
+{
+    if (numbers->items != NULL) {
+        return (int32_t)deltarnn_integer(numbers->items[i], low, high, what);
+    }
+    const int32_t value =
+        numbers->item_bytes == sizeof(int16_t) ? ((const int16_t *)numbers->data)[i] : ((const int32_t *)numbers->data)[i];
+    if (value < low || value > high) {
+        deltarnn_raise(DELTARNN_VALUE_ERROR, what);
+    }
+    return value;
 }
 
 int deltarnn_check(int result)

@@ -175,6 +175,6 @@ mp_obj_t deltarnn_network_load(mp_obj_t object, mp_obj_t file)
         memcpy(tensor.data, bytes, bytes_of(&tensor));
         bytes += bytes_of(&tensor) + padding_of(&tensor);
     }
-    drnn_drop(&self->net);
+    deltarnn_check(drnn_drop(&self->net));
     return mp_const_none;
 }

@@ -97,9 +97,6 @@ mp_obj_t deltarnn_network_set_tensor(mp_obj_t object, mp_obj_t name, mp_obj_t va
     deltarnn_check(drnn_tensor(&self->net, tensor_id(name), &tensor));
     mp_buffer_info_t buffer;
     deltarnn_buffer(values, &buffer, MP_BUFFER_READ);
-    if (self->net.phase == DRNN_PHASE_SAMPLE) {
-        deltarnn_raise(DELTARNN_VALUE_ERROR, "a sample is under way, which goes by the weights as they are");
-    }
     if (!tensor.writable || buffer.len != tensor.count * tensor.item_bytes) {
         deltarnn_check(DRNN_ERR_TENSOR);
     }
@@ -108,6 +105,7 @@ mp_obj_t deltarnn_network_set_tensor(mp_obj_t object, mp_obj_t name, mp_obj_t va
         deltarnn_raise(DELTARNN_VALUE_ERROR, "the values are of another type than the tensor");
     }
     memmove(tensor.data, buffer.buf, buffer.len);
+    deltarnn_check(drnn_drop(&self->net));
     return mp_const_none;
 }
 

@@ -150,13 +150,13 @@ static drnn_scale_t scale_of(mp_obj_t object)
 
 static void take_thresholds(mp_obj_t object, uint32_t n_layers, int16_t *thresholds)
 {
-    deltarnn_sequence_t given;
-    deltarnn_sequence(object, &given);
+    deltarnn_numbers_t given;
+    deltarnn_numbers(object, sizeof(int16_t), &given);
     if (given.n != n_layers) {
         deltarnn_raise(DELTARNN_VALUE_ERROR, "thresholds must be one for each layer");
     }
     for (uint32_t l = 0; l < n_layers; ++l) {
-        thresholds[l] = (int16_t)deltarnn_sequence_at(&given, l, 0, INT16_MAX, "a threshold must be 0 .. 32767");
+        thresholds[l] = (int16_t)deltarnn_number(&given, l, 0, INT16_MAX, "a threshold must be 0 .. 32767");
     }
 }
 
@@ -209,7 +209,7 @@ mp_obj_t deltarnn_network_reset(mp_obj_t object)
     return mp_const_none;
 }
 
-/* ---- samples */
+/* ---- frames */
 
 static uint32_t n_in(const deltarnn_network_t *self)
 {
@@ -236,41 +236,68 @@ static const int16_t *frames_of(const deltarnn_network_t *self, mp_obj_t object,
     return frames;
 }
 
-/* Values of a frame, from item `first` on; false where it has none. Checks all of them, whether or not it has. */
-static bool values_of(const deltarnn_network_t *self, const deltarnn_sequence_t *given, size_t first, int32_t *values)
+/* ---- targets of readouts at every frame */
+
+/* Of a target in a buffer. */
+static size_t item_bytes(const deltarnn_network_t *self)
+{
+    return self->model.readout == DRNN_REGRESSION ? sizeof(int32_t) : sizeof(int16_t);
+}
+
+static int32_t class_at(const deltarnn_network_t *self, const deltarnn_numbers_t *given, uint32_t t)
+{
+    return deltarnn_number(given, t, -1, self->model.n_outputs - 1, NOT_A_LABEL);
+}
+
+/* Values of frame t, checked; false where it has none. */
+static bool values_at(const deltarnn_network_t *self, const deltarnn_numbers_t *given, uint32_t t, int32_t *values)
 {
     const uint32_t n = self->model.n_outputs;
-    const int32_t head = deltarnn_sequence_at(given, first, NO_TARGET, DRNN_TARGET_MAX, NOT_A_TARGET);
-    for (uint32_t k = 0; head != NO_TARGET && k < n; ++k) {
-        const int32_t value =
-            deltarnn_sequence_at(given, first + k, -DRNN_TARGET_MAX, DRNN_TARGET_MAX, NOT_A_TARGET);
+    const size_t first = (size_t)t * n;
+    const bool is_given = deltarnn_number(given, first, INT32_MIN, DRNN_TARGET_MAX, NOT_A_TARGET) != NO_TARGET;
+    for (uint32_t k = 0; is_given && k < n; ++k) {
+        const int32_t value = deltarnn_number(given, first + k, -DRNN_TARGET_MAX, DRNN_TARGET_MAX, NOT_A_TARGET);
         if (values != NULL) {
             values[k] = value;
         }
     }
-    return head != NO_TARGET;
+    return is_given;
 }
 
-/* Values of a frame to the core, by 1 KiB of the stack. */
-static void judge_values(deltarnn_network_t *self, const deltarnn_sequence_t *given, size_t first)
+/* Targets of n_frames, from the first to the last, so that none fails later; how many frames have one. */
+static uint32_t check_targets(const deltarnn_network_t *self, const deltarnn_numbers_t *given, uint32_t n_frames)
 {
-    int32_t values[DRNN_MAX_OUTPUTS];
-    if (values_of(self, given, first, values)) {
-        deltarnn_check(drnn_target_values(&self->net, values));
+    const bool is_regression = self->model.readout == DRNN_REGRESSION;
+    if (self->model.readout == DRNN_LAST) {
+        deltarnn_check(DRNN_ERR_READOUT);
+    }
+    if (given->n != (size_t)n_frames * (is_regression ? self->model.n_outputs : 1u)) {
+        deltarnn_raise(DELTARNN_VALUE_ERROR, "targets must be T classes, or T * n_outputs values");
+    }
+    uint32_t n_given = 0;
+    for (uint32_t t = 0; t < n_frames; ++t) {
+        n_given += is_regression ? values_at(self, given, t, NULL) : class_at(self, given, t) >= 0;
+    }
+    return n_given;
+}
+
+/* Give the frame just pushed its target, if it has one; takes 1 KiB of the stack. */
+static void judge(deltarnn_network_t *self, const deltarnn_numbers_t *given, uint32_t t)
+{
+    if (self->model.readout == DRNN_REGRESSION) {
+        int32_t values[DRNN_MAX_OUTPUTS];
+        if (values_at(self, given, t, values)) {
+            deltarnn_check(drnn_target_values(&self->net, values));
+        }
+    } else {
+        const int32_t label = class_at(self, given, t);
+        if (label >= 0) {
+            deltarnn_check(drnn_target_class(&self->net, (uint16_t)label));
+        }
     }
 }
 
-static int32_t class_of(const deltarnn_network_t *self, mp_obj_t object)
-{
-    return (int32_t)deltarnn_integer(object, -1, self->model.n_outputs - 1, NOT_A_LABEL);
-}
-
-static void judge_class(deltarnn_network_t *self, int32_t label)
-{
-    if (label >= 0) {
-        deltarnn_check(drnn_target_class(&self->net, (uint16_t)label));
-    }
-}
+/* ---- samples, frame by frame and as a whole */
 
 mp_obj_t deltarnn_network_begin(mp_obj_t object)
 {
@@ -289,39 +316,24 @@ mp_obj_t deltarnn_network_push(size_t n_args, const mp_obj_t *args)
         return MP_OBJ_NEW_SMALL_INT(deltarnn_check(drnn_push(&self->net, frame)));
     }
     /* All that can be wrong with the target comes first: the frame is pushed with it, or not at all. */
-    int count;
-    if (self->model.readout == DRNN_REGRESSION) {
-        deltarnn_sequence_t given;
-        deltarnn_sequence(target, &given);
-        if (given.n != self->model.n_outputs) {
-            deltarnn_raise(DELTARNN_VALUE_ERROR, "the target must be n_outputs values");
-        }
-        values_of(self, &given, 0, NULL);
-        count = deltarnn_check(drnn_push(&self->net, frame));
-        judge_values(self, &given, 0);
-    } else if (self->model.readout == DRNN_FRAMES) {
-        const int32_t label = class_of(self, target);
-        count = deltarnn_check(drnn_push(&self->net, frame));
-        judge_class(self, label);
-    } else {
-        count = deltarnn_check(DRNN_ERR_READOUT);
+    deltarnn_numbers_t given = {.items = &target, .n = 1};
+    if (!mp_obj_is_small_int(target)) {
+        deltarnn_numbers(target, item_bytes(self), &given);
     }
+    check_targets(self, &given, 1);
+    const int count = deltarnn_check(drnn_push(&self->net, frame));
+    judge(self, &given, 0);
     return MP_OBJ_NEW_SMALL_INT(count);
 }
 
 /* Begin a sample and push all of its frames; `targets` of a readout at every frame, checked before, or NULL. */
-static void push_all(deltarnn_network_t *self, const int16_t *frames, uint32_t n_frames, const deltarnn_sequence_t *targets)
+static void push_all(deltarnn_network_t *self, const int16_t *frames, uint32_t n_frames, const deltarnn_numbers_t *targets)
 {
     deltarnn_check(drnn_begin(&self->net));
     for (uint32_t t = 0; t < n_frames; ++t) {
         deltarnn_check(drnn_push(&self->net, frames + t * n_in(self)));
-        if (targets == NULL) {
-            continue;
-        }
-        if (self->model.readout == DRNN_REGRESSION) {
-            judge_values(self, targets, (size_t)t * self->model.n_outputs);
-        } else {
-            judge_class(self, deltarnn_sequence_at(targets, t, -1, self->model.n_outputs - 1, NOT_A_LABEL));
+        if (targets != NULL) {
+            judge(self, targets, t);
         }
     }
 }
@@ -366,23 +378,6 @@ mp_obj_t deltarnn_network_train(size_t n_args, const mp_obj_t *args)
     return loss_of(self);
 }
 
-/* Targets of readouts at every frame, checked from the first to the last; whether there is one is the core's question. */
-static void take_targets(const deltarnn_network_t *self, mp_obj_t object, uint32_t n_frames, deltarnn_sequence_t *targets)
-{
-    const bool regression = self->model.readout == DRNN_REGRESSION;
-    deltarnn_sequence(object, targets);
-    if (targets->n != (size_t)n_frames * (regression ? self->model.n_outputs : 1u)) {
-        deltarnn_raise(DELTARNN_VALUE_ERROR, regression ? "targets must be T * n_outputs values" : "targets must be T classes");
-    }
-    for (uint32_t t = 0; t < n_frames; ++t) {
-        if (regression) {
-            values_of(self, targets, (size_t)t * self->model.n_outputs, NULL);
-        } else {
-            deltarnn_sequence_at(targets, t, -1, self->model.n_outputs - 1, NOT_A_LABEL);
-        }
-    }
-}
-
 mp_obj_t deltarnn_network_train_step(mp_obj_t object, mp_obj_t frames_object, mp_obj_t target)
 {
     deltarnn_network_t *self = deltarnn_open_network(object);
@@ -396,8 +391,11 @@ mp_obj_t deltarnn_network_train_step(mp_obj_t object, mp_obj_t frames_object, mp
         push_all(self, frames, n_frames, NULL);
         deltarnn_check(drnn_train(&self->net, (uint16_t)label, &self->result));
     } else {
-        deltarnn_sequence_t targets;
-        take_targets(self, target, n_frames, &targets);
+        deltarnn_numbers_t targets;
+        deltarnn_numbers(target, item_bytes(self), &targets);
+        if (check_targets(self, &targets, n_frames) == 0) {
+            deltarnn_check(DRNN_ERR_EMPTY);
+        }
         push_all(self, frames, n_frames, &targets);
         deltarnn_check(drnn_learn(&self->net, &self->result));
     }
