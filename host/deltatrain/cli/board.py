@@ -10,8 +10,12 @@ from rich.console import Console
 
 from deltatrain.cli.options import DEFAULT_TARGET, json_option
 from deltatrain.cli.terminal import Terminal, table
+from deltatrain.errors import InputError
+from deltatrain.micropython import install
+from deltatrain.micropython.install import MODULES
+from deltatrain.quant_model import QuantModel
 from deltatrain.session import board_of, check_firmware
-from deltatrain.targets import Board, Emulator, start_background, stop_background
+from deltatrain.targets import MICROPYTHON, Board, Emulator, parse_target, start_background, stop_background
 from deltatrain.targets import boards as known_boards
 
 
@@ -38,6 +42,7 @@ def boards(terminal: Terminal) -> None:
         ]
         console.print(table(("target", "core", "RAM", "flash", "Debian packages"), rows))
         console.print("A serial port with the firmware on it is a target too: /dev/ttyACM0, socket://HOST:PORT, …")
+        console.print("and so is one with MicroPython: micropython:/dev/ttyACM0, …")
 
     terminal.result(values, show)
 
@@ -64,9 +69,28 @@ def _described(board: Board) -> dict[str, object]:
 )
 @click.option("--target", default=DEFAULT_TARGET, show_default=True, help="Where to put it: see `boards`.")
 @click.option("--foreground", is_flag=True, help="Hold the emulator until Ctrl-C instead of leaving it running.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="For a board with MicroPython (micropython:PORT): the quantised model that goes there beside deltarnn.",
+)
+@click.option(
+    "--module",
+    type=click.Path(path_type=Path),
+    default=MODULES,
+    show_default=True,
+    help="For such a board: folder of ARCHITECTURE/deltarnn.mpy, as `make -C firmware/micropython` builds them.",
+)
 @json_option
-def flash(terminal: Terminal, elf: Path, target: str, foreground: bool) -> None:
-    """Put firmware on a board; an emulator is started and left running in the background."""
+def flash(terminal: Terminal, elf: Path, target: str, foreground: bool, model: Path | None, module: Path) -> None:
+    """Put firmware on a board; an emulator is started and left running in the background.
+
+    A board with MicroPython keeps its firmware: it gets the native module deltarnn of its architecture, and a model.
+    """
+    where = parse_target(target)
+    if where.micropython:
+        _flash_micropython(terminal, where.port or "", model, module)
+        return
     board = board_of(target)
     check_firmware(elf, board)
     if foreground:
@@ -78,6 +102,27 @@ def flash(terminal: Terminal, elf: Path, target: str, foreground: bool) -> None:
         return
     port = start_background(board, elf)
     terminal.result({"port": port}, lambda console: console.print(f"{port}; `deltatrain stop` ends the emulator"))
+
+
+def _flash_micropython(terminal: Terminal, port: str, model: Path | None, module: Path) -> None:
+    if model is None:
+        raise InputError(f"--model is missing: the quantised model that the board at {port} is to train")
+    installed = install(port, QuantModel.load(model), module, terminal.say)
+    values = {
+        "port": f"{MICROPYTHON}{port}",
+        "architecture": installed.architecture,
+        "module": str(installed.module),
+        "module_bytes": installed.module.stat().st_size,
+        "folder": installed.folder,
+        "heap_free": installed.heap_free,
+    }
+    terminal.result(
+        values,
+        lambda console: console.print(
+            f"{values['port']} has deltarnn ({installed.architecture}) and the model; "
+            f"{installed.heap_free:,} bytes of its heap are free"
+        ),
+    )
 
 
 @click.command()

@@ -1,6 +1,8 @@
+# mypy: ignore-errors
+# ruff: noqa
 """What runs on the board: sent over the raw REPL when a session begins, and called from there.
 
-Its names live beside the user's own, so they begin with dt_; `dt_net` is the network, which outlives the session. Bytes
+MicroPython's own modules and the names that sessions share are none that mypy or ruff know. Its names live beside the user's own, so they begin with dt_; `dt_net` is the network, which outlives the session. Bytes
 go over the line as base64.
 """
 

@@ -120,8 +120,8 @@ class MicroPythonDevice:
         """DeviceError, with both hashes, unless the board has the model of this SHA-256."""
         if self.info.hash != expected:
             raise DeviceError(
-                f"the board at {self._repl.port} has another model: its hash is {self.info.hash.hex()}, that of the model "
-                f"given is {expected.hex()}; flash this one, or name the other"
+                f"the board at {self._repl.port} has another model: its hash is {self.info.hash.hex()}, "
+                f"that of the model given is {expected.hex()}; flash this one, or name the other"
             )
 
     def config(self) -> Progress:

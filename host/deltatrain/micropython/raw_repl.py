@@ -113,7 +113,8 @@ class RawRepl:
                 deadline = time.monotonic() + timeout
             elif time.monotonic() > deadline:
                 raise DeviceError(
-                    f"the board at {self.port} did not answer for {timeout:g} s; reset it, and call `deltatrain flash` again"
+                    f"the board at {self.port} did not answer for {timeout:g} s; "
+                    "reset it, and call `deltatrain flash` again"
                 )
             if arrived.endswith(_ASK):
                 line.write(base64.b64encode(data[sent : sent + _PART_BYTES]) + b"\n")
@@ -150,11 +151,15 @@ def _open(port: str) -> Any:
     try:
         transport = SerialTransport(port, exclusive="://" not in port, timeout=LINE_S)
     except (TransportError, OSError, ValueError) as error:
-        raise DeviceError(f"cannot open {port} ({error}); is the board connected, and no other program using it?") from error
+        raise DeviceError(
+            f"cannot open {port} ({error}); is the board connected, and no other program using it?"
+        ) from error
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             transport.enter_raw_repl(soft_reset=False)
     except (TransportError, OSError) as error:
         transport.close()
-        raise DeviceError(f"no MicroPython answers at {port} ({error}); reset the board, or name another port") from error
+        raise DeviceError(
+            f"no MicroPython answers at {port} ({error}); reset the board, or name another port"
+        ) from error
     return transport
