@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from deltatrain.errors import DeviceError, SampleRefused
+from deltatrain.micropython.line import BufferedLine
 
 LINE_S = 10.0  # for an answer of an idle board
 RUN_S = 120.0  # for what runs there
@@ -60,7 +61,8 @@ class RawRepl:
         """Leave the raw REPL and give the line back; may be called twice."""
         with contextlib.suppress(Exception):  # the line may be gone, which is what was wanted
             self._transport.exit_raw_repl()
-            self._transport.close()
+        with contextlib.suppress(Exception):
+            self._transport.serial.close()
 
     def __enter__(self) -> Self:
         return self
@@ -108,7 +110,7 @@ class RawRepl:
         line = self._transport.serial
         answer, sent, deadline = bytearray(), 0, time.monotonic() + timeout
         while answer.count(_END) < 2:
-            arrived = line.read(max(1, line.in_waiting))
+            arrived = line.read_some()
             if arrived:
                 deadline = time.monotonic() + timeout
             elif time.monotonic() > deadline:
@@ -120,7 +122,8 @@ class RawRepl:
                 line.write(base64.b64encode(data[sent : sent + _PART_BYTES]) + b"\n")
                 sent += _PART_BYTES
             answer += arrived.replace(_ASK, b"")
-        printed, error, _ = bytes(answer).split(_END, 2)
+        printed, error, prompt = bytes(answer).split(_END, 2)
+        line.give_back(prompt)
         return printed, error
 
     def _error(self, traceback: str) -> BoardError:
@@ -155,6 +158,7 @@ def _open(port: str) -> Any:
             f"cannot open {port} ({error}); is the board connected, and no other program using it?"
         ) from error
     try:
+        transport.serial = BufferedLine(transport.serial, LINE_S)
         with contextlib.redirect_stdout(io.StringIO()):
             transport.enter_raw_repl(soft_reset=False)
     except (TransportError, OSError) as error:
