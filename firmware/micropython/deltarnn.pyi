@@ -1,7 +1,7 @@
 """Training delta RNNs, GRUs and LSTMs from MicroPython: one interface of two modules.
 
-`deltarnn` is the C core as a native or user C module, `deltarnn_py` the same in pure Python. They compute the same words.
-docs/MICROPYTHON.md says more.
+`deltarnn` is the C core as a native or user C module, `deltarnn_py` the same in pure Python. They compute the same
+words. docs/MICROPYTHON.md says more.
 """
 
 from array import array
@@ -14,6 +14,7 @@ Scale = tuple[int, int]
 
 class _Reader(Protocol):
     def read(self, size: int = ..., /) -> bytes: ...
+    def seek(self, offset: int, whence: int = ..., /) -> int: ...
 
 class _Writer(Protocol):
     def write(self, data: bytes, /) -> object: ...
@@ -141,8 +142,8 @@ class Network:
         ----------
         frames : buffer of T * n_in int16
         target : int, T classes, or T * n_outputs int32
-            By the readout: the class; a class a frame, -1 for none, a sequence of ints or array('h'); values, Q16, a sequence or
-            array('i'), where a frame whose first value is -2^31 has none.
+            By the readout: the class; a class a frame, -1 for none, a list or a buffer of int16; values, Q16, a list or
+            a buffer of int32, where a frame whose first value is -2^31 has none.
 
         Raises
         ------

@@ -1,6 +1,7 @@
 """A quantised model as one file, `.drnn`, which devices use where it lies; and trained weights as one, `.drns`.
 
-The layout is that of the structs in `drnn_image.h`, the header that the C reader compiles. docs/MODEL_FILE.md has it in words.
+The layout is that of the structs in `drnn_image.h`, the header that the C reader compiles; docs/MODEL_FILE.md has it in
+words.
 """
 
 from __future__ import annotations
@@ -231,7 +232,9 @@ def _array(data: bytes, dtype: DTypeLike, place: int, shape: tuple[int, ...]) ->
     try:
         return np.frombuffer(data, np.dtype(dtype).newbyteorder("<"), count, place).astype(dtype).reshape(shape)
     except ValueError as error:
-        raise ModelError(f"the file of {len(data)} bytes has no {count} numbers at byte {place}; write it anew") from error
+        raise ModelError(
+            f"the file of {len(data)} bytes has no {count} numbers at byte {place}; write it anew"
+        ) from error
 
 
 def _scale(value: Any) -> Scale:

@@ -1,7 +1,8 @@
-"""Train as recorded, and compare every word: run under MicroPython by tests/test_micropython.py, under CPython too.
+"""Train as recorded and compare every word; under MicroPython, as tests/test_micropython.py calls it, or CPython.
 
-Each folder of `cases` holds a model and `steps.jsonl`, first the settings, then a training step a line: its sample and, as the
-C core computed them, results and tensors. Prints `N steps, M words compared, K words differ` and names the first that does.
+Each folder of `cases` holds a model and `steps.jsonl`: first the settings, then a training step a line, its sample and
+what the C core computed. Prints `N steps, M words compared, K words differ`, and before it the first that does of each
+tensor.
 """
 
 import json
@@ -11,12 +12,13 @@ from array import array
 import deltarnn_py as deltarnn
 
 
-def compare(folder):
+def compare(folder: str) -> "tuple[int, int, int]":
     """Steps, words, and how many of these differ."""
-    net = deltarnn.Network(folder + "/model.drnn", bytearray(deltarnn.arena_size(folder + "/model.drnn")))
+    model = folder + "/model.drnn"
+    net = deltarnn.Network(model, bytearray(deltarnn.arena_size(model)))
     n_steps = n_words = n_different = 0
     with open(folder + "/steps.jsonl") as steps:
-        net.configure(**{name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(next(steps)).items()})
+        net.configure(**json.loads(next(steps)))
         for line in steps:
             step = json.loads(line)
             if step["frames"] is None:
@@ -29,22 +31,23 @@ def compare(folder):
             for name, values, expected in words:
                 n_words += len(expected)
                 if values != expected:
-                    n_different += report(folder, n_steps, name, values, expected)
+                    n_different += report("%s step %d %s" % (folder, n_steps, name), values, expected)
             n_steps += 1
     net.close()
     return n_steps, n_words, n_different
 
 
-def report(folder, step, name, values, expected):
-    """Name the first of a tensor's words that differs; how many do."""
+def report(where: str, values: "list[int]", expected: "list[int]") -> int:
+    """Name the first word of a tensor that differs; how many do."""
     different = [k for k in range(len(expected)) if k >= len(values) or values[k] != expected[k]]
     if different:
         k = different[0]
-        print("%s step %d %s[%d]: %s, not %d" % (folder, step, name, k, values[k : k + 1], expected[k]))
+        print("%s[%d]: %s, not %d" % (where, k, values[k : k + 1], expected[k]))
     return max(len(different), 1)
 
 
-total = [0, 0, 0]
+total = (0, 0, 0)
 for name in sorted(os.listdir("cases")):
-    total = [a + b for a, b in zip(total, compare("cases/" + name))]
-print("%d steps, %d words compared, %d words differ" % tuple(total))
+    a, b = total, compare("cases/" + name)
+    total = (a[0] + b[0], a[1] + b[1], a[2] + b[2])
+print("%d steps, %d words compared, %d words differ" % total)

@@ -1,6 +1,6 @@
 """The logistic function and tanh, from one table with linear interpolation. NUMERICS.md, "Tables".
 
-The table is made here, once, by integers of 64 fraction bits: that is finer than a float of any port, and takes no flash.
+The table is made here, once, by integers of 64 fraction bits, finer than the floats of any port.
 """
 
 from array import array

@@ -1,4 +1,4 @@
-"""Numbers in a file, or in bytes as in a file: read where they lie, little by little, so that no copy of the whole is made.
+"""Numbers in a file, or in bytes as in a file, read where they lie: no copy of the whole is made.
 
 Both kinds of files of deltatrain begin alike: magic, version, ABI version, bytes of the whole, CRC-32 of all that comes
 after these.
@@ -15,7 +15,7 @@ _START, _START_BYTES = "<IHHII", 16
 _CHUNK_BYTES = 256
 
 
-def write(file: object, magic: int, version: int, parts: list) -> None:
+def write(file, magic: int, version: int, parts: list) -> None:
     """Write a file that begins as told above, then `parts`, to a file object."""
     n_bytes, crc = _START_BYTES, 0
     for part in parts:
@@ -29,13 +29,10 @@ def write(file: object, magic: int, version: int, parts: list) -> None:
 class Blob:
     """A file that begins as told above. ValueError where it cannot be used; `what` names it in messages."""
 
-    def __init__(self, source: object, magic: int, version: int, what: str) -> None:
+    def __init__(self, source, magic: int, version: int, what: str) -> None:
         """`source` is a file's name, its bytes, or a file object that can seek."""
         self._owns = isinstance(source, str)
-        if isinstance(source, str):
-            self._file = open(source, "rb")
-        else:
-            self._file = source if hasattr(source, "read") else BytesIO(source)
+        self._file = open(source, "rb") if self._owns else source if hasattr(source, "read") else BytesIO(source)
         self._start = 0 if self._owns else self._file.seek(0, 1)
         self._what = what
         try:
@@ -77,8 +74,8 @@ class Blob:
             raise ValueError("%s has numbers of %d bytes at byte %d" % (self._what, item, place))
         return array(typecode, self.bytes(place, item * count))
 
-    def unpack(self, layout: str, place: int) -> tuple:
-        """A struct at `place`."""
+    def unpack(self, layout: str, place: int) -> "tuple[int, ...]":
+        """The integers of a struct at `place`."""
         return struct.unpack(layout, self.bytes(place, struct.calcsize(layout)))
 
     def close(self) -> None:

@@ -1,12 +1,7 @@
 """CRC-32, that of zlib: by the port where it has it, else half a byte at a time."""
 
-try:
-    from binascii import crc32 as _port_crc32
-except ImportError:
-    _port_crc32 = None
 
-
-def _make_table() -> list[int]:
+def _make_table() -> "list[int]":
     table = []
     for value in range(16):
         for _ in range(4):
@@ -28,4 +23,9 @@ def slow_crc32(data: bytes, crc: int = 0) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-crc32 = _port_crc32 or slow_crc32
+try:
+    import binascii
+
+    crc32 = getattr(binascii, "crc32", slow_crc32)  # some ports leave it out
+except ImportError:
+    crc32 = slow_crc32

@@ -11,7 +11,8 @@ LAST, FRAMES, REGRESSION = 0, 1, 2
 HISTORY, CHECKPOINTS, INFERENCE = 0, 1, 2
 READOUT_NAMES = ("last", "frames", "regression")
 MAX_LAYERS = 3
-_HEAD, _HEAD_START, _HEAD_BYTES = "<HHHBbBBHHHHhHhIIIIIIIII32s", 16, 108  # without what `Blob` reads
+_HEAD, _HEAD_START, _HEAD_BYTES = "<HHHBbBBHHHHhHhIIIIIIIII", 16, 108  # without what `Blob` reads
+_HASH_AT, _HASH_BYTES = 76, 32
 _LAYER, _LAYER_BYTES = "<BbbbbBHHhhHII", 24
 _N_GATES, _N_ACCUMULATORS = (1, 3, 4), (1, 4, 4)  # by cell
 _MAX_STEPS, _MAX_WIDTH, _MAX_OUTPUTS = 4096, 1024, 256
@@ -56,7 +57,7 @@ class LayerImage:
 class Image:
     """A model. ValueError where the file cannot be used, or asks for what no network of deltatrain can be."""
 
-    def __init__(self, source: object) -> None:
+    def __init__(self, source) -> None:
         """`source` is the file's name, or its bytes."""
         self.blob = blob = Blob(source, MAGIC, VERSION, "model file")
         try:
@@ -71,10 +72,10 @@ class Image:
         fields = blob.unpack(_HEAD, _HEAD_START)
         n_layers, self.n_outputs, self.max_steps, self.readout, self.readout_bits = fields[:5]
         self.memory, _, self.segment_steps, self.event_budget, self.n_exemplars = fields[5:10]
-        self.learning_rate, self.clip = fields[10:12], fields[12:14]
+        self.learning_rate, self.clip = (fields[10], fields[11]), (fields[12], fields[13])
         self._weight_at, self._bias_at, names_at, names_bytes = fields[14:18]
         self.replay_at = fields[18:23]  # events, their bytes, start, steps, label
-        self.hash = fields[23]
+        self.hash = blob.bytes(_HASH_AT, _HASH_BYTES)
         if not 1 <= n_layers <= MAX_LAYERS:
             raise ValueError("the model has %d layers; 1 to %d are supported" % (n_layers, MAX_LAYERS))
         self.layers = [LayerImage(blob, number) for number in range(n_layers)]

@@ -7,7 +7,7 @@ W^T dM backward, and dM Delta^T for the gradient of W. NUMERICS.md, "Forward", "
 from array import array
 
 from . import gru, lstm, rnn
-from .arithmetic import INT16_MAX, INT32_MAX, ONE_Q28, add, multiply, round_shift, saturate, sqrt_ceil
+from .arithmetic import INT16_MAX, INT32_MAX, ONE_Q28, add, multiply, round_shift, sqrt_ceil
 from .image import INFERENCE, LSTM, Image
 from .sgd import Stepper
 from .step import Step
@@ -40,7 +40,7 @@ class Layer:
         self._h_first = (self._cell.N_ACCUMULATORS - self._cell.N_GATES) * image.n_hidden
         self.weight, self.bias = image.weight(), image.bias()  # [n + H][rows], column after column; [A H]
         self.exponent = self.n_events = 0
-        self.history: "list[Step]" = []
+        self.history: list[Step] = []
         self.h = self.c = array("h", bytes(2 * self.n_hidden))
 
     def begin(self, theta_x: int, theta_h: int) -> None:
@@ -144,7 +144,7 @@ class Layer:
         return product
 
     def _send_back(self, j: int, d_delta: int, d_v: list[int], place: int, counts: dict[str, int]) -> None:
-        """v_j was sent at this step: the gradient of v^_j ends here, that of v^_j before it is the opposite of Delta's."""
+        """v_j was sent at this step: it has the gradient of v^_j; v^_j before it has the opposite of Delta's."""
         d_v[place] = add(d_v[place], self._d_v_hat[j] + d_delta, counts)
         self._d_v_hat[j] = -d_delta
 
@@ -189,19 +189,17 @@ class Layer:
 
     def _events_by_column(self) -> "list[list[tuple[int, Step]]]":
         """Of each column its (Delta, step), over time."""
-        columns: "list[list[tuple[int, Step]]]" = [[] for _ in range(self.width)]
+        columns: list[list[tuple[int, Step]]] = [[] for _ in range(self.width)]
         for step in self.history:
             for j, delta in zip(step.active, step.delta):
                 columns[j].append((delta, step))
         return columns
 
     def _update_column(self, j: int, events: "list[tuple[int, Step]]", stepper: Stepper, exponent: int) -> None:
-        """Column j by its gradient, the sum over its events of dM_t Delta_t,j: exact, but for `shift` of Delta's bits."""
+        """Column j, by the sum of dM_t Delta_t,j over its events: exact, but for `shift` bits of Delta."""
         shift = delta_shift(sum([abs(delta) for delta, _ in events]))
         is_h = j >= self.n_in
-        first, v_bits, w_bits = (
-            (self._h_first, _H_BITS, self._wh_bits) if is_h else (0, self._x_bits, self._wx_bits)
-        )
+        first, v_bits, w_bits = (self._h_first, _H_BITS, self._wh_bits) if is_h else (0, self._x_bits, self._wx_bits)
         sums = [0] * self.rows
         for delta, step in events:
             delta, d_m = round_shift(delta, shift), step.gates

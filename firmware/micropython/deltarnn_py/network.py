@@ -3,27 +3,25 @@
 from array import array
 
 from . import replay, scales, state
-from .arithmetic import INT32_MAX
 from .image import INFERENCE, LAST, READOUT_NAMES, Image
 from .layer import GUARD_BITS, Layer
 from .readout import Readout
-from .scales import Scale
 from .settings import Settings
 from .sgd import Stepper
 from .targets import numbers, read_class, read_frames, read_targets
 
 _RESULT = (  # drnn_result_t
-    "loss predicted n_steps active_x active_h macs_forward macs_backward macs_gradient columns_updated clipped "
-    "grad_exponent dm_exponent bound_m bound_e saturated_h saturated_c saturated_grad saturated_w underflow_dm "
-    "n_targets n_wrong macs_recomputed"
-).split()
+    ("loss", "predicted", "n_steps", "active_x", "active_h", "macs_forward", "macs_backward", "macs_gradient")
+    + ("columns_updated", "clipped", "grad_exponent", "dm_exponent", "bound_m", "bound_e", "saturated_h")
+    + ("saturated_c", "saturated_grad", "saturated_w", "underflow_dm", "n_targets", "n_wrong", "macs_recomputed")
+)
 _TRAINED = {"weight": "h", "bias": "i"}
 
 
 class Network:
     """Delta layers, one upon the other, and a readout, trained by SGD. deltarnn.pyi says what each method does."""
 
-    def __init__(self, model: object, arena: object = None) -> None:
+    def __init__(self, model, arena=None) -> None:
         self._image = image = Image(model)  # its file stays open until `close`, for `reset` and `replay`
         self._is_open = True
         self.n_in, self.n_outputs, self.n_layers = image.layers[0].n_in, image.n_outputs, len(image.layers)
@@ -35,18 +33,18 @@ class Network:
 
     def reset(self) -> None:
         self._check_open()
-        self._layers, self._readout = [], None  # the old ones go before the new ones come
+        self._layers: list[Layer] = []  # the old ones go before the new ones come
         self._layers = [Layer(self._image, number) for number in range(self.n_layers)]
         self._readout = Readout(self._image)
         self._in_sample, self._n_trained = False, 0
 
     def configure(
         self,
-        learning_rate: "Scale | None" = None,
-        clip: "Scale | None" = None,
+        learning_rate: "tuple[int, int] | None" = None,
+        clip: "tuple[int, int] | None" = None,
         theta_x: "tuple[int, ...] | None" = None,
         theta_h: "tuple[int, ...] | None" = None,
-        beta: "Scale | None" = None,
+        beta: "tuple[int, int] | None" = None,
         seed: "int | None" = None,
         step: "int | None" = None,
     ) -> None:
@@ -65,7 +63,7 @@ class Network:
         self._counts = _no_counts()
         self._in_sample, self._n_trained = True, 0
 
-    def push(self, frame: object, target: object = None) -> int:
+    def push(self, frame, target=None) -> int:
         self._check_sample(0)
         frames = read_frames(self._image, frame)
         if len(frames) != 1:
@@ -102,7 +100,7 @@ class Network:
 
     # One sample as a whole
 
-    def forward(self, frames: object) -> int:
+    def forward(self, frames) -> int:
         self._check_open()
         checked = read_frames(self._image, frames)
         self.begin()
@@ -110,7 +108,7 @@ class Network:
             self._push(frame, None)
         return self.infer()
 
-    def train_step(self, frames: object, target: object) -> int:
+    def train_step(self, frames, target) -> int:
         self._check_trains()
         checked = read_frames(self._image, frames)
         if self._image.readout == LAST:
@@ -163,7 +161,7 @@ class Network:
                 return self._d_m(owner)
         raise ValueError("there is no tensor %s" % name)
 
-    def set_tensor(self, name: str, values: object) -> None:
+    def set_tensor(self, name: str, values) -> None:
         self._check_open()
         part, _, kind = name.partition(".")
         owner = self._owner(part)
@@ -177,11 +175,11 @@ class Network:
 
     # Files
 
-    def save(self, file: object) -> None:
+    def save(self, file) -> None:
         self._check_open()
         state.write(file, self._image.hash, self._settings, self._owners())
 
-    def load(self, file: object) -> None:
+    def load(self, file) -> None:
         self._check_open()
         state.read(file, self._image.hash, self._settings, self._owners())
         self._in_sample = False
@@ -205,9 +203,7 @@ class Network:
             self._readout.forward(v)
             self._readout.judge(t, target, counts)
 
-    def _train_sample(
-        self, frames: "list[array[int]]", targets: "list[int | list[int] | None]", label: int
-    ) -> int:
+    def _train_sample(self, frames: "list[array[int]]", targets: "list[int | list[int] | None]", label: int) -> int:
         self.begin()
         for frame, target in zip(frames, targets):
             self._push(frame, target)
@@ -216,7 +212,8 @@ class Network:
 
     def _train_last(self, label: int) -> int:
         counts = self._counts
-        self._readout.make_room(self._settings.beta, 1, counts)  # before the target, so that its gradient is rounded once
+        # Before the target, so that its gradient is rounded once.
+        self._readout.make_room(self._settings.beta, 1, counts)
         self._readout.judge(counts["n_steps"] - 1, label, counts)
         return self._learn()
 
@@ -245,8 +242,8 @@ class Network:
                 layers[number].step_back(t, beta, layers[number - 1] if number else None, counts)
         counts["dm_exponent"] = max([layer.exponent for layer in layers])
 
-    def _step_size(self) -> Scale:
-        """Learning rate / N min(1, N C / B), with B at least the norm of the gradient, which is summed over N errors."""
+    def _step_size(self) -> tuple[int, int]:
+        """Learning rate / N min(1, N C / B), with B no less than the norm of the gradient, a sum over N errors."""
         counts, settings = self._counts, self._settings
         unit, bound = counts["grad_exponent"] - 14, (0, 0)
         for layer in self._layers:
@@ -261,11 +258,12 @@ class Network:
 
     def _owners(self) -> "list[Layer | Readout]":
         """Of the trained tensors, in the order of a file."""
-        owners: "list[Layer | Readout]" = list(self._layers)
+        owners: list[Layer | Readout] = list(self._layers)
         owners.append(self._readout)
         return owners
 
-    def _owner(self, part: str) -> "Layer | Readout | None":
+    def _owner(self, part: str):
+        """Of the tensors whose names begin so; None where there is none."""
         for number, layer in enumerate(self._layers):
             if part == "layer%d" % number:
                 return layer
@@ -296,4 +294,4 @@ class Network:
 
 
 def _no_counts() -> "dict[str, int]":
-    return {name: 0 for name in _RESULT}
+    return dict.fromkeys(_RESULT, 0)

@@ -1,11 +1,10 @@
-"""The readout: outputs, targets, loss, gradient, its part of the bound, its update. NUMERICS.md, "Loss" and "Gradients"."""
+"""The readout: outputs, loss, gradient, its part of the bound, its update. NUMERICS.md, "Loss" and "Gradients"."""
 
 from array import array
 
 from .arithmetic import INT16_MAX, INT32_MAX, ONE_Q28, bit_length, multiply, round_shift, saturate, sqrt_ceil
 from .image import REGRESSION, Image
 from .layer import GUARD_BITS
-from .scales import Scale
 from .sgd import Stepper
 from .softmax import cross_entropy, largest
 
@@ -34,8 +33,8 @@ class Readout:
 
     def begin(self) -> None:
         """Start a sample: no target yet."""
-        self._d: "dict[int, array[int]]" = {}  # by frame, [K], scaled
-        self._shift: "int | None" = None  # of all of them; None while all are 0
+        self._d: dict[int, array[int]] = {}  # by frame, [K], scaled
+        self._shift: int | None = None  # of all of them; None while all are 0
         self._loss_sum = 0
 
     def forward(self, h: "array[int]") -> None:
@@ -89,7 +88,7 @@ class Readout:
         divisor = self.n_errors(counts) << (_OUTPUT_BITS if self._regression else 0)  # squares are Q32
         return min((self._loss_sum + divisor // 2) // divisor, INT32_MAX) if divisor else 0
 
-    def make_room(self, beta: Scale, times: int, counts: dict[str, int]) -> int:
+    def make_room(self, beta: tuple[int, int], times: int, counts: dict[str, int]) -> int:
         """Let the unit of d be no finer than `times` beta takes; returns that, in carried gradients' unit."""
         beta_q30 = round_down(beta, _BETA_BITS) * times
         if beta_q30:
@@ -129,7 +128,7 @@ class Readout:
             self.bias[index] = stepper.stepped(self.bias[index], gradient, grad_exponent + _BIAS_BITS, index)
 
 
-def round_down(scale: Scale, bits: int) -> int:
+def round_down(scale: tuple[int, int], bits: int) -> int:
     """floor(scale 2^bits)."""
     m, shift = scale[0], scale[1] + bits
     return m << shift if shift >= 0 else m >> -shift

@@ -38,6 +38,8 @@ def _decode(events: bytes, n_steps: int, n_in: int) -> "list[array[int]]":
         value_at = at + (n_in + 7) // 8
         for j in range(n_in):
             if events[at + (j >> 3)] >> (j & 7) & 1:
+                if value_at >= len(events) or events[value_at] == 0x80:
+                    raise ValueError("the exemplar is cut off, or has values that no input has")
                 x[j] = ((events[value_at] ^ 0x80) - 0x80) << _VALUE_SHIFT
                 value_at += 1
         frames.append(x[:])

@@ -2,32 +2,30 @@
 
 from .arithmetic import bit_length
 
-Scale = tuple  # of two int
-
 _M_MIN, _M_BITS = 32768, 16
 
 
-def _is_valid(scale: Scale, largest_e: int) -> bool:
+def _is_valid(scale: tuple[int, int], largest_e: int) -> bool:
     m, e = scale
     return (m == 0 and e == 0) or (_M_MIN <= m < 2 * _M_MIN and -64 <= e <= largest_e)
 
 
-def is_learning_rate(scale: Scale) -> bool:
+def is_learning_rate(scale: tuple[int, int]) -> bool:
     """Whether it is one: 0, or 2^-49 to below 32."""
     return _is_valid(scale, -11)
 
 
-def is_clip(scale: Scale) -> bool:
+def is_clip(scale: tuple[int, int]) -> bool:
     """Whether it is one: not 0."""
     return scale[0] != 0 and _is_valid(scale, 64)
 
 
-def is_beta(scale: Scale) -> bool:
+def is_beta(scale: tuple[int, int]) -> bool:
     """Whether it is a regulariser's factor: 0, or 2^-49 to below 1."""
     return _is_valid(scale, -16)
 
 
-def ceil(value: int, exponent: int) -> Scale:
+def ceil(value: int, exponent: int) -> tuple[int, int]:
     """value 2^exponent, rounded up."""
     if value == 0:
         return 0, 0
@@ -38,7 +36,7 @@ def ceil(value: int, exponent: int) -> Scale:
     return m, exponent + excess
 
 
-def add_ceil(a: Scale, b: Scale) -> Scale:
+def add_ceil(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
     """a + b, rounded up."""
     if a[0] == 0 or b[0] == 0:
         return b if a[0] == 0 else a
@@ -46,7 +44,7 @@ def add_ceil(a: Scale, b: Scale) -> Scale:
     return ceil((a[0] << (a[1] - low)) + (b[0] << (b[1] - low)), low)
 
 
-def multiply(a: Scale, b: Scale) -> Scale:
+def multiply(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
     """a b, rounded down."""
     product = a[0] * b[0]
     if product == 0:
@@ -55,7 +53,7 @@ def multiply(a: Scale, b: Scale) -> Scale:
     return product >> excess, a[1] + b[1] + excess
 
 
-def divide(a: Scale, b: Scale) -> Scale:
+def divide(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
     """a / b, rounded down; b is not zero."""
     if a[0] == 0:
         return 0, 0
@@ -63,7 +61,7 @@ def divide(a: Scale, b: Scale) -> Scale:
     return (a[0] << up) // b[0], a[1] - b[1] - up
 
 
-def is_greater(a: Scale, b: Scale) -> bool:
+def is_greater(a: tuple[int, int], b: tuple[int, int]) -> bool:
     """Whether a > b."""
     if a[0] == 0 or b[0] == 0:
         return a[0] > b[0]

@@ -12,12 +12,13 @@ class Settings:
     def __init__(self, image: Image) -> None:
         """Those of the model; beta, seed and step are 0."""
         self._n_layers = len(image.layers)
-        self.learning_rate, self.clip, self.beta = image.learning_rate, image.clip, (0, 0)
+        self.learning_rate, self.clip = image.learning_rate, image.clip
+        self.beta = (0, 0)
         self.theta_x = tuple([layer.theta_x for layer in image.layers])
         self.theta_h = tuple([layer.theta_h for layer in image.layers])
         self.seed = self.step = 0
 
-    def change(self, **changes: object) -> None:
+    def change(self, **changes) -> None:
         """Set those that are not None; ValueError, and nothing has changed, where one is out of range."""
         new = {}
         for name, value in changes.items():
@@ -26,7 +27,7 @@ class Settings:
         for name, value in new.items():
             setattr(self, name, value)
 
-    def _checked(self, name: str, value: object) -> object:
+    def _checked(self, name: str, value):
         if name == "seed" or name == "step":
             is_valid = 0 <= value <= _UINT32_MAX
         elif name == "theta_x" or name == "theta_h":

@@ -5,7 +5,6 @@ matter and a resumed run goes on alike.
 """
 
 from .arithmetic import saturate
-from .scales import Scale
 
 _MASK = 0xFFFFFFFF
 
@@ -34,7 +33,7 @@ def random_pair(key: int, pair: int) -> int:
 class Stepper:
     """One training step: its size, and where its random bits come from."""
 
-    def __init__(self, size: Scale, seed: int, step: int, counts: dict[str, int]) -> None:
+    def __init__(self, size: tuple[int, int], seed: int, step: int, counts: dict[str, int]) -> None:
         self._m, self._e = size
         self._seed, self._step, self._counts = seed, step, counts
 

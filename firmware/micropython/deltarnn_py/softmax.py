@@ -1,5 +1,7 @@
 """Softmax cross-entropy in integers. NUMERICS.md, "Loss"."""
 
+from array import array
+
 from .arithmetic import INT32_MAX, bit_length, round_shift
 
 _ONE_Q30 = 1 << 30
@@ -46,7 +48,7 @@ def ln_q16(value_q30: int) -> int:
     return round_shift(log2 * _LN_2_Q30, 30)
 
 
-def largest(outputs: "list[int]") -> int:
+def largest(outputs: "list[int] | array[int]") -> int:
     """Number of the largest output, the first of equals."""
     best = 0
     for k in range(1, len(outputs)):
@@ -55,7 +57,7 @@ def largest(outputs: "list[int]") -> int:
     return best
 
 
-def cross_entropy(outputs: "list[int]", label: int) -> "tuple[int, list[int]]":
+def cross_entropy(outputs: "list[int] | array[int]", label: int) -> "tuple[int, list[int]]":
     """The loss in Q16, and its gradient p - onehot(label) in Q30, of outputs in Q16."""
     top = outputs[largest(outputs)]
     exps = [exp_negative_q30(top - z) for z in outputs]

@@ -9,18 +9,18 @@ from .readout import Readout
 from .settings import Settings
 
 MAGIC, VERSION = 1397641796, 1
-_HEAD, _HEAD_START, _HEAD_BYTES = "<32sHhHhHh6hII", 16, 80  # without what `Blob` reads
+_HASH_AT, _HASH_BYTES = 16, 32
+_CONFIG, _CONFIG_AT, _HEAD_BYTES = "<HhHhHh6hII", 48, 80
 _ALIGN = 8  # of each tensor
 
 
-def write(file: object, model_hash: bytes, settings: Settings, owners: "list[Layer | Readout]") -> None:
+def write(file, model_hash: bytes, settings: Settings, owners: "list[Layer | Readout]") -> None:
     """Write what `read` reads; `file` is a file object or a name."""
     absent = (0,) * (MAX_LAYERS - len(settings.theta_x))
     scales = settings.learning_rate + settings.clip + settings.beta
     thetas = settings.theta_x + absent + settings.theta_h + absent
-    parts: "list[bytes | array[int]]" = [
-        struct.pack(_HEAD, model_hash, *(scales + thetas + (settings.seed, settings.step)))
-    ]
+    config = struct.pack(_CONFIG, *(scales + thetas + (settings.seed, settings.step)))
+    parts: list = [model_hash, config]
     for owner in owners:
         for tensor, item_bytes in (owner.weight, 2), (owner.bias, 4):
             size = item_bytes * len(tensor)
@@ -32,25 +32,24 @@ def write(file: object, model_hash: bytes, settings: Settings, owners: "list[Lay
         blob.write(file, MAGIC, VERSION, parts)
 
 
-def read(file: object, model_hash: bytes, settings: Settings, owners: "list[Layer | Readout]") -> None:
+def read(file, model_hash: bytes, settings: Settings, owners: "list[Layer | Readout]") -> None:
     """Overwrite settings and tensors by a file's; ValueError, and nothing has changed, where it does not fit."""
     source = blob.Blob(file, MAGIC, VERSION, "file of weights")
     try:
-        fields = source.unpack(_HEAD, _HEAD_START)
         n_bytes = _HEAD_BYTES
         for owner in owners:
             n_bytes += _padded(2 * len(owner.weight)) + _padded(4 * len(owner.bias))
-        if fields[0] != model_hash or source.n_bytes != n_bytes:
+        if source.bytes(_HASH_AT, _HASH_BYTES) != model_hash or source.n_bytes != n_bytes:
             raise ValueError("these are weights of another model")
-        n_layers = len(settings.theta_x)
+        config, n_layers = source.unpack(_CONFIG, _CONFIG_AT), len(settings.theta_x)
         settings.change(
-            learning_rate=fields[1:3],
-            clip=fields[3:5],
-            beta=fields[5:7],
-            theta_x=fields[7 : 7 + n_layers],
-            theta_h=fields[10 : 10 + n_layers],
-            seed=fields[13],
-            step=fields[14],
+            learning_rate=config[:2],
+            clip=config[2:4],
+            beta=config[4:6],
+            theta_x=config[6 : 6 + n_layers],
+            theta_h=config[9 : 9 + n_layers],
+            seed=config[12],
+            step=config[13],
         )
         place = _HEAD_BYTES
         for owner in owners:

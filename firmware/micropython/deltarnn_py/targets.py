@@ -10,7 +10,7 @@ NO_VALUE = -(1 << 31)  # as a frame's first value: it has no target
 _TARGET_MAX = 1 << 30
 
 
-def numbers(buffer: object, typecode: str) -> "array[int]":
+def numbers(buffer, typecode: str) -> "array[int]":
     """A buffer's bytes as numbers of 16 ("h") or 32 bits ("i")."""
     raw = bytes(memoryview(buffer))
     if len(raw) % (2 if typecode == "h" else 4):
@@ -18,7 +18,7 @@ def numbers(buffer: object, typecode: str) -> "array[int]":
     return array(typecode, raw)
 
 
-def read_frames(image: Image, buffer: object) -> "list[array[int]]":
+def read_frames(image: Image, buffer) -> "list[array[int]]":
     """One frame [n_in] or more."""
     n_in, values = image.layers[0].n_in, numbers(buffer, "h")
     if not values or len(values) % n_in:
@@ -37,8 +37,8 @@ def read_class(image: Image, label: int) -> int:
     return label
 
 
-def read_targets(image: Image, targets: object, n_frames: int) -> "list[int | list[int] | None]":
-    """Of each frame its class, or its values [n_outputs], or None: from a sequence, a buffer, or of one frame a class."""
+def read_targets(image: Image, targets, n_frames: int) -> "list[int | list[int] | None]":
+    """Of each frame its class, its values [n_outputs], or None: from a sequence, a buffer, or one class."""
     if image.readout == LAST:
         raise ValueError("the model's readout takes a class at the end, no targets of frames")
     width = 1 if image.readout == FRAMES else image.n_outputs
