@@ -1,4 +1,4 @@
-"""The line under mpremote's transport: pyserial's, read in pieces as they come, where pyserial reads a socket byte by byte."""
+"""The line under mpremote's transport: read in pieces as they come, where pyserial reads a socket byte by byte."""
 
 from __future__ import annotations
 
