@@ -202,7 +202,8 @@ def test_sanitizers_see_nothing(tmp_path: Path) -> None:
         data = bytearray(FILES[number % len(FILES)])
         for _ in range(int(rng.integers(0, 4))):
             at, width = int(rng.integers(16, N_HEAD + N_LAYER)), int(rng.choice([1, 2, 4]))
-            value = int(rng.choice([0, 1, 2, 8, 200, 1024, 65535, 2**32 - 1, len(data), rng.integers(2**32)]))
+            numbers = (0, 1, 2, 8, 200, 1024, 65535, 2**32 - 1, len(data), int(rng.integers(2**32)))
+            value = numbers[int(rng.integers(len(numbers)))]
             data[at : at + width] = (value % 256**width).to_bytes(width, "little")
         if number % 7 == 0:
             del data[int(rng.integers(16, len(data))) :]

@@ -45,6 +45,7 @@ extern mp_obj_full_type_t deltarnn_type_network;
 
 #else
 
+#include "py/binary.h"
 #include "py/builtin.h"
 #include "py/obj.h"
 #include "py/objlist.h"
