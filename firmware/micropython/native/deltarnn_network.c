@@ -99,14 +99,20 @@ static bool is_still_at(mp_obj_t object, const void *place, size_t n)
     return mp_get_buffer(object, &buffer, MP_BUFFER_READ) && buffer.buf == place && buffer.len >= n;
 }
 
+/* The network within an object of this class, or of one that Python derived from it. */
+static deltarnn_network_t *network_of(mp_obj_t object)
+{
+    const mp_obj_type_t *type = (const mp_obj_type_t *)&deltarnn_type_network;
+    object = mp_obj_cast_to_native_base(object, MP_OBJ_FROM_PTR(type));
+    if (object == MP_OBJ_NULL || mp_obj_get_type(object) != type) {
+        deltarnn_raise(DELTARNN_TYPE_ERROR, "not a Network, or one whose __init__ was not called");
+    }
+    return MP_OBJ_TO_PTR(object);
+}
+
 deltarnn_network_t *deltarnn_open_network(mp_obj_t object)
 {
-    /* Of a class that Python derived from this one the object of ours within. */
-    object = mp_obj_cast_to_native_base(object, MP_OBJ_FROM_PTR(&deltarnn_type_network));
-    if (object == MP_OBJ_NULL) {
-        deltarnn_raise(DELTARNN_TYPE_ERROR, "not a Network");
-    }
-    deltarnn_network_t *self = MP_OBJ_TO_PTR(object);
+    deltarnn_network_t *self = network_of(object);
     if (self->model_object == MP_OBJ_NULL) {
         deltarnn_raise(DELTARNN_VALUE_ERROR, "the network is closed");
     }
@@ -122,11 +128,7 @@ deltarnn_network_t *deltarnn_open_network(mp_obj_t object)
 
 mp_obj_t deltarnn_network_close(mp_obj_t object)
 {
-    object = mp_obj_cast_to_native_base(object, MP_OBJ_FROM_PTR(&deltarnn_type_network));
-    if (object == MP_OBJ_NULL) {
-        deltarnn_raise(DELTARNN_TYPE_ERROR, "not a Network");
-    }
-    deltarnn_network_t *self = MP_OBJ_TO_PTR(object);
+    deltarnn_network_t *self = network_of(object);
     self->model_object = MP_OBJ_NULL;
     self->arena_object = MP_OBJ_NULL;
     return mp_const_none;
