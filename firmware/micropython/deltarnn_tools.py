@@ -1,5 +1,9 @@
 """Small things that programs with either module want."""
 
+import json
+import struct
+from array import array
+
 
 def scale(numerator: int, denominator: int = 1) -> tuple[int, int]:
     """A real number >= 0, as a fraction of integers, as the (m, e) that `configure` takes: scale(8, 100) is 0.08."""
@@ -14,3 +18,37 @@ def scale(numerator: int, denominator: int = 1) -> tuple[int, int]:
         denominator, e = denominator * 2, e + 1
     m = (2 * numerator + denominator) // (2 * denominator)  # to nearest
     return (m >> 1, e + 1) if m >> 16 else (m, e)
+
+
+def samples(name: str):
+    """Of a file that `deltatrain samples` wrote each sample's frames, array('h') of T n_in, and its class."""
+    with open(name, "rb") as file:
+        magic, n_in, _ = struct.unpack("<4sHH", file.read(8))
+        if magic != b"DRNX":
+            raise ValueError("%s is no file of samples" % name)
+        while True:
+            head = file.read(4)
+            if not head:
+                return
+            n_frames, label = struct.unpack("<HH", head)
+            data = file.read(2 * n_frames * n_in)
+            if len(data) < 2 * n_frames * n_in:
+                raise ValueError("%s is cut off" % name)
+            yield array("h", data), label
+
+
+class Inputs:
+    """From a sensor's readings to a model's inputs, in integers, by the file input.json of `deltatrain samples --raw`."""
+
+    def __init__(self, name: str) -> None:
+        with open(name) as file:
+            values = json.load(file)
+        self._scaling = list(zip(values["offset"], values["factor"]))
+
+    def frame(self, reading) -> "array[int]":
+        """A frame of n_in int16 from as many numbers."""
+        frame = array("h")
+        for value, (offset, factor) in zip(reading, self._scaling):
+            x = ((value - offset) * factor + 32768) >> 16
+            frame.append(max(-16383, min(16383, x)))
+        return frame
