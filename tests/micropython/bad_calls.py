@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Random calls of the module, most of them wrong: each returns or raises one of the exceptions that deltarnn.pyi names.
 
 Runs under MicroPython. Between them a network that no wrong call concerns is trained, and must compute what it computes
@@ -13,7 +14,9 @@ METHODS = (
     "train_step"
 ).split()
 NAMES = "n_in n_outputs n_layers max_steps readout names loss nothing".split()
-TENSORS = "layer0.weight layer0.bias layer0.hidden layer0.cell layer0.dm layer2.dm readout.weight readout.bias logits".split()
+TENSORS = (
+    "layer0.weight layer0.bias layer0.hidden layer0.cell layer0.dm layer2.dm readout.weight readout.bias logits".split()
+)
 SETTINGS = "learning_rate clip theta_x theta_h beta seed step".split()
 
 
@@ -73,7 +76,27 @@ class Calls:
 
     def number(self):
         return self.pick(
-            (0, 1, -1, 2, 3, 4, 5, 255, 32767, -32768, 65535, 65536, 2**30, -(2**31), 2**31, 2**32 - 1, 2**32, 2**40, -(2**70))
+            (
+                0,
+                1,
+                -1,
+                2,
+                3,
+                4,
+                5,
+                255,
+                32767,
+                -32768,
+                65535,
+                65536,
+                2**30,
+                -(2**31),
+                2**31,
+                2**32 - 1,
+                2**32,
+                2**40,
+                -(2**70),
+            )
         )
 
     def buffer(self):
@@ -108,7 +131,9 @@ class Calls:
         if kind < 6:
             return self.buffer()
         if kind == 6:
-            return self.pick((None, True, False, 1.5, "", "x", "no/such/file", "layer0.", object(), len, range(3), {}, 1j))
+            return self.pick(
+                (None, True, False, 1.5, "", "x", "no/such/file", "layer0.", object(), len, range(3), {}, 1j)
+            )
         if kind == 7:
             return self.pick(TENSORS)
         if kind == 8:
@@ -127,7 +152,9 @@ class Calls:
 
     def make(self):
         """A network, as it should be or not; sometimes in the arena of another."""
-        model = self.pick((self.pick(self.models), self.pick(self.models), bytearray(self.pick(self.models)), self.value()))
+        model = self.pick(
+            (self.pick(self.models), self.pick(self.models), bytearray(self.pick(self.models)), self.value())
+        )
         kind = self.below(6)
         if kind == 0:
             arena = self.value()
@@ -164,7 +191,9 @@ class Calls:
         if net is None or kind == 0:
             return self.make()
         if kind == 1:
-            return self.pick((self.deltarnn.arena_size, self.deltarnn.Network))(*[self.value() for _ in range(self.below(4))])
+            return self.pick((self.deltarnn.arena_size, self.deltarnn.Network))(
+                *[self.value() for _ in range(self.below(4))]
+            )
         if kind == 2:
             return getattr(net, self.pick(NAMES))
         if kind == 3:

@@ -11,7 +11,7 @@ from rich.console import Console
 from deltatrain.cli.options import DEFAULT_TARGET, json_option
 from deltatrain.cli.terminal import Terminal, table
 from deltatrain.errors import InputError
-from deltatrain.micropython import install
+from deltatrain.micropython import RawRepl, install
 from deltatrain.micropython.install import MODULES
 from deltatrain.quant_model import QuantModel
 from deltatrain.session import board_of, check_firmware
@@ -107,7 +107,9 @@ def flash(terminal: Terminal, elf: Path, target: str, foreground: bool, model: P
 def _flash_micropython(terminal: Terminal, port: str, model: Path | None, module: Path) -> None:
     if model is None:
         raise InputError(f"--model is missing: the quantised model that the board at {port} is to train")
-    installed = install(port, QuantModel.load(model), module, terminal.say)
+    quantized = QuantModel.load(model)
+    with RawRepl(port) as repl:
+        installed = install(repl, quantized, module, terminal.say)
     values = {
         "port": f"{MICROPYTHON}{port}",
         "architecture": installed.architecture,

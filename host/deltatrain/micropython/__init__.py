@@ -2,5 +2,6 @@
 
 from deltatrain.micropython.device import MicroPythonDevice
 from deltatrain.micropython.install import Installed, install
+from deltatrain.micropython.raw_repl import RawRepl
 
-__all__ = ["Installed", "MicroPythonDevice", "install"]
+__all__ = ["Installed", "MicroPythonDevice", "RawRepl", "install"]

@@ -56,14 +56,14 @@ class Installed:
 
 
 def install(
-    port: str, model: QuantModel, modules: Path = MODULES, say: Callable[[str], None] | None = None
+    repl: RawRepl, model: QuantModel, modules: Path = MODULES, say: Callable[[str], None] | None = None
 ) -> Installed:
     """Copy the module and a model to a board, and start the network from the model's weights.
 
     Parameters
     ----------
-    port : str
-        As mpremote takes it.
+    repl : RawRepl
+        Of the board.
     modules : Path
         Folder of ARCHITECTURE/deltarnn.mpy, as `make -C firmware/micropython` builds them, or such a file.
 
@@ -75,21 +75,20 @@ def install(
         If nothing answers there, the board loads no native modules, or its memory is too small.
     """
     tell = say or (lambda _: None)
-    with RawRepl(port) as repl:
-        architecture = _architecture(repl)
-        module = _module(modules, architecture)
-        repl.run("dt_forget()")
-        (folder,) = repl.run("print(dt_folder())")
-        tell(f"Sending {module}" + (f" to {folder}." if folder else "."))
-        repl.run(f"dt_put({folder + '/' + MODULE!r})" if folder else "dt_import()", module.read_bytes())
-        tell("Sending the model.")
-        data = image.encode(model)
-        repl.run("dt_put(DT_MODEL)" if folder else f"dt_fill({len(data)})\ndt_keep_model()", data)
-        try:
-            repl.run("dt_start()")
-        except BoardError as error:
-            raise DeviceError(f"the model does not start there: {error}") from error
-        (heap_free,) = repl.run("gc.collect()\nprint(gc.mem_free() if hasattr(gc, 'mem_free') else -1)")
+    architecture = _architecture(repl)
+    module = _module(modules, architecture)
+    repl.run("dt_forget()")
+    (folder,) = repl.run("print(dt_folder())")
+    tell(f"Sending {module}" + (f" to {folder}." if folder else "."))
+    repl.run(f"dt_put({folder + '/' + MODULE!r})" if folder else "dt_import()", module.read_bytes())
+    tell("Sending the model.")
+    data = image.encode(model)
+    repl.run("dt_put(DT_MODEL)" if folder else f"dt_fill({len(data)})\ndt_keep_model()", data)
+    try:
+        repl.run("dt_start()")
+    except BoardError as error:
+        raise DeviceError(f"the model does not start there: {error}") from error
+    (heap_free,) = repl.run("gc.collect()\nprint(gc.mem_free() if hasattr(gc, 'mem_free') else -1)")
     return Installed(architecture, module, folder, int(heap_free))
 
 

@@ -41,6 +41,8 @@ class RawRepl:
     ----------
     port : str
         As mpremote takes it: `/dev/ttyACM0`, `socket://host:port`.
+    transport : mpremote's SerialTransport or the like, optional
+        In the raw REPL, with a BufferedLine as `serial`; opened at `port` where it is not given.
 
     Raises
     ------
@@ -48,9 +50,9 @@ class RawRepl:
         If mpremote is missing, there is no such line, or no MicroPython answers.
     """
 
-    def __init__(self, port: str) -> None:
+    def __init__(self, port: str, transport: Any = None) -> None:
         self.port = port
-        self._transport = _open(port)
+        self._transport = _open(port) if transport is None else transport
         try:
             self.run(resources.files(__package__).joinpath("board_side.py").read_text(encoding="utf-8"))
         except BaseException:
