@@ -10,7 +10,9 @@ word is compared after every step. Then the module is called wrongly, and what i
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Timer
 
 import click
 import numpy as np
@@ -44,6 +47,7 @@ from deltatrain import datasets, image
 from deltatrain.cli import main as deltatrain
 from deltatrain.comparison import compare
 from deltatrain.micropython import MicroPythonDevice, RawRepl, install
+from deltatrain.micropython.raw_repl import BoardError
 from deltatrain.quant_model import QuantModel
 from deltatrain.training import Sample, Settings, samples_of
 from deltatrain_core import CoreNetwork
@@ -183,6 +187,26 @@ def instructions(port: Port, program: Path, job: Job) -> int:
     return round(spent * 1000 / (1 << ICOUNT_SHIFT) / len(frames))
 
 
+def interrupt(repl: RawRepl, pid: int, job: Job) -> None:
+    """Ctrl-C during endless training is heard between two calls, and training goes on as if nothing had been."""
+    frames, label = job.samples[0].frames.ravel().tolist(), job.samples[0].label
+    timer = Timer(0.5, os.kill, (pid, signal.SIGINT))
+    timer.start()
+    try:
+        repl.run(
+            f"from array import array\nframes = array('h', {frames})\nwhile True: dt_net.train_step(frames, {label})"
+        )
+    except BoardError as error:
+        if error.kind != "KeyboardInterrupt":
+            raise
+    (line,) = repl.run(
+        f"before = dt_net.stats()['step']\ndt_net.train_step(frames, {label})\nprint(dt_net.stats()['step'] - before)"
+    )
+    if line != "1":
+        raise RuntimeError(f"after Ctrl-C training does not go on: {line}")
+    print("  Ctrl-C: heard", flush=True)
+
+
 def on_unix(port: Port, program: Path, job: Job, folder: Path) -> Compared:
     """Everything on the unix port, random models of all kinds too."""
     folder.mkdir()
@@ -194,6 +218,7 @@ def on_unix(port: Port, program: Path, job: Job, folder: Path) -> Compared:
             (folder / "deltatrain.drnn").write_bytes(image.encode(job.model))
         compared = train_beside_core(repl, job)
         print(f"{port.name}: {compared}")
+        interrupt(repl, int(repl.port.partition(":")[2]), job)
         call_wrongly(repl, random_models(), N_BAD_CALLS, seed=5)
     more = train_recorded(program, folder)
     print(f"  random models: {more}", flush=True)

@@ -69,7 +69,7 @@ ARCHITECTURES = {
 def make(folder: Path, *arguments: str) -> None:
     """Run make; RuntimeError with what it said where it fails."""
     done = subprocess.run(
-        ["make", "-C", str(folder), *arguments],
+        ["make", "-j2", "-C", str(folder), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -128,7 +128,7 @@ while True:
     error = ""
     try:
         exec(code, names)
-    except Exception as caught:
+    except (Exception, KeyboardInterrupt) as caught:
         text = io.StringIO()
         sys.print_exception(caught, text)
         error = text.getvalue()

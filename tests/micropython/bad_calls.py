@@ -9,15 +9,38 @@ import gc
 from array import array
 
 EXPECTED = (ValueError, TypeError, OSError, OverflowError, AttributeError, MemoryError)
-METHODS = (
-    "begin close configure forward hidden infer load outputs push replay reset save set_tensor stats tensor train "
-    "train_step"
-).split()
-NAMES = "n_in n_outputs n_layers max_steps readout names loss nothing".split()
-TENSORS = (
-    "layer0.weight layer0.bias layer0.hidden layer0.cell layer0.dm layer2.dm readout.weight readout.bias logits".split()
-)
-SETTINGS = "learning_rate clip theta_x theta_h beta seed step".split()
+METHODS = [
+    "begin",
+    "close",
+    "configure",
+    "forward",
+    "hidden",
+    "infer",
+    "load",
+    "outputs",
+    "push",
+    "replay",
+    "reset",
+    "save",
+    "set_tensor",
+    "stats",
+    "tensor",
+    "train",
+    "train_step",
+]
+NAMES = ["n_in", "n_outputs", "n_layers", "max_steps", "readout", "names", "loss", "nothing"]
+TENSORS = [
+    "layer0.weight",
+    "layer0.bias",
+    "layer0.hidden",
+    "layer0.cell",
+    "layer0.dm",
+    "layer2.dm",
+    "readout.weight",
+    "readout.bias",
+    "logits",
+]
+SETTINGS = ["learning_rate", "clip", "theta_x", "theta_h", "beta", "seed", "step"]
 
 
 class Hostile(Exception):
