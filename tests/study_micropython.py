@@ -131,7 +131,7 @@ def train_beside_core(repl: RawRepl, job: Job) -> Compared:
 def call_wrongly(repl: RawRepl, models: list[QuantModel], n_calls: int, seed: int) -> None:
     """Random calls; an exception that is not to be expected, or no answer, fails."""
     source = (TESTS / "bad_calls.py").read_text(encoding="utf-8")
-    repl.run(source.partition('"""\n')[2].partition('"""\n')[2])  # without its first words, to spare the board's heap
+    repl.run(source.partition('"""\n')[2])  # without its first words, to spare the board's heap
     names = []
     for number, model in enumerate(models):
         data = image.encode(model)
