@@ -162,12 +162,8 @@ def test_missing_packages_are_named_in_one_line_where_they_may_not_be_installed(
 
 
 def test_nothing_is_asked_for_where_nothing_is_missing() -> None:
-<<<<<<< HEAD
     emulated = (name for board in boards() if isinstance(board.run, Qemu) for name in board.needs)
-    for program in (*emulated, "clang"):
-=======
-    for program in (*(name for board in boards() for name in board.needs), "clang", "node", "npm"):
->>>>>>> upy-ref
+    for program in (*emulated, "clang", "node", "npm"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed; `make setup` installs it")
     outcome = run(ROOT / ".ci" / "debian", env={"PATH": os.environ["PATH"], "PYTHON": sys.executable})

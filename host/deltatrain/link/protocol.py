@@ -1,10 +1,7 @@
 """The protocol's numbers and structs, taken from the very headers that the firmware compiles.
 
-<<<<<<< HEAD
-`dt_protocol.h`, `dt_slot.h` and `drnn_types.h` are parsed by cffi; nothing of them is written down a second time.
-=======
-`dt_protocol.h`, `drnn_types.h` and `drnn_image.h` are parsed by cffi; nothing of them is written down a second time.
->>>>>>> upy-ref
+`dt_protocol.h`, `dt_slot.h`, `drnn_types.h` and `drnn_image.h` are parsed by cffi; nothing of them is written down a
+second time.
 """
 
 from __future__ import annotations
