@@ -14,16 +14,17 @@ from elftools.elf.elffile import ELFFile
 from deltatrain.errors import DeviceError, InputError
 from deltatrain.key import Key
 from deltatrain.link import Device
+from deltatrain.micropython import MicroPythonDevice
 from deltatrain.quant_model import QuantModel
 from deltatrain.story import FirmwareSize
-from deltatrain.targets import Board, Emulator, Probe, parse_target, running
+from deltatrain.targets import Board, Emulator, Probe, Target, parse_target, running
 
 
 @dataclass
 class Session:
     """An open device, and what is known about where it runs; `model` has the device's own plan of memory."""
 
-    device: Device
+    device: Device | MicroPythonDevice
     board_title: str
     model: QuantModel
     build: FirmwareSize | None = None
@@ -75,9 +76,15 @@ def opened(
                 device.check_model(model.hash())
                 yield Session(device, board.title, replace(model, memory=device.info.memory), size)
     else:
-        with Device.open(where.port or "", key=key) as device:
+        with _open(where, key) as device:
             device.check_model(model.hash())
             yield Session(device, device.info.board, replace(model, memory=device.info.memory))
+
+
+def _open(where: Target, key: Key | None) -> Device | MicroPythonDevice:
+    if where.micropython:
+        return MicroPythonDevice.open(where.port or "")
+    return Device.open(where.port or "", key=key)
 
 
 def board_of(target: str) -> Board:

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from deltatrain import datasets
+from deltatrain import datasets, image
 from deltatrain.cli.options import (
     DEFAULT_TARGET,
     clip_option,
@@ -42,8 +42,8 @@ from deltatrain.session import board_of
 from deltatrain.slots import slot_bytes
 from deltatrain.targets import Board
 from deltatrain.thresholds import Thresholds
+from deltatrain_codegen import arena_bytes, export_library, for_inference, plan_memory, ram_needed
 from deltatrain_codegen import export as build_firmware
-from deltatrain_codegen import export_library, for_inference, plan_memory, ram_needed
 from deltatrain_codegen.memory import PLANS
 
 VALIDATION_FRACTION = 0.1
@@ -249,6 +249,7 @@ def quantize(
 @model_option
 @click.option("--target", default=DEFAULT_TARGET, show_default=True, help="Board to build for: see `boards`.")
 @click.option("--library", is_flag=True, help="C sources only, with an example program, for a program of your own.")
+@click.option("--image", "as_image", is_flag=True, help="The model alone, as one file that a device reads: model.drnn.")
 @click.option(
     "--plan",
     type=click.Choice(PLANS),
@@ -308,6 +309,7 @@ def export(
     model: Path,
     target: str,
     library: bool,
+    as_image: bool,
     plan: str,
     event_budget: float | None,
     key_file: str | None,
@@ -325,13 +327,18 @@ def export(
 
     A key locks the device (docs/LOCK.md): give it again, by --key, to the commands that train, compare, pull or push.
     """
-    if library and store:
-        raise InputError("--library holds no server, which a store belongs to; leave out one of --library and --store")
+    if store and (library or as_image):
+        raise InputError("a store belongs to firmware; leave out --store, or --library and --image")
+    if library and as_image:
+        raise InputError("--library and --image are two ways to write a model; call export once for each")
     quantized = QuantModel.load(model)
     training = plan_memory(quantized, plan, event_budget)
     quantized = for_inference(quantized) if inference else training
-    if library and (key_file or new_key or lock_inference):
-        raise InputError("a library has no serial line to lock; leave --key, --new-key and --lock-inference away")
+    if (library or as_image) and (key_file or new_key or lock_inference):
+        raise InputError(
+            "a key belongs to firmware: a library and a file have no serial line to lock; "
+            "leave --key, --new-key and --lock-inference away"
+        )
     if library:
         made = export_library(quantized, out)
         terminal.result(
@@ -346,6 +353,9 @@ def export(
                 "README.txt there says how to build them"
             ),
         )
+        return
+    if as_image:
+        _export_image(terminal, quantized, out / "model.drnn")
         return
     board = _with_ram(board_of(target), ram_bytes)
     needed = {"training": ram_needed(training, board), "inference": ram_needed(for_inference(training), board)}
@@ -393,6 +403,19 @@ def _lock(key_file: str | None, new_key: Path | None, inference: bool) -> Lock |
     if inference:
         raise InputError("--lock-inference takes a key; give one by --key, or make one by --new-key")
     return None
+
+
+def _export_image(terminal: Terminal, model: QuantModel, path: Path) -> None:
+    data, arena = image.encode(model), arena_bytes(model)
+    make_folder(path.parent)
+    path.write_bytes(data)
+    values = {"image": str(path), "image_bytes": len(data), "arena_bytes": arena, "memory": model.memory.to_dict()}
+    terminal.result(
+        values,
+        lambda console: console.print(
+            f"{path}: {len(data):,} bytes, with their CRC ({model.memory}: {arena:,} bytes of arena)"
+        ),
+    )
 
 
 def _with_ram(board: Board, ram_bytes: int | None) -> Board:
