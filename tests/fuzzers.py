@@ -14,6 +14,7 @@ from conftest import integer_model
 
 import deltatrain_core
 import deltatrain_firmware
+from deltatrain import image
 from deltatrain.exemplars import Exemplars
 from deltatrain.quant_model import QuantModel
 from deltatrain.targets import Store
@@ -24,10 +25,11 @@ from deltatrain_codegen.generate import generate
 FOLDER = Path(__file__).parent / "fuzz"
 CORPUS = FOLDER / "corpus"
 MAX_PAYLOAD = 256  # small, so that what does not fit a reply is soon asked for
-MAX_BYTES = 600  # of an input
+MAX_BYTES = {"frame": 600, "server": 600, "image": 2400}  # of an input
+TIMEOUT_S = 60  # of the clock, for an input that takes milliseconds: the machine may be busy
 SANITIZED = ("-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all")
 COVERED = ("-O1", "-fsanitize=fuzzer", "-fprofile-instr-generate", "-fcoverage-mapping")
-MEASURED = ("dt_frame.c", "dt_hmac.c", "dt_lock.c", "dt_server.c", "dt_store.c")
+MEASURED = ("drnn_image.c", "dt_frame.c", "dt_hmac.c", "dt_lock.c", "dt_server.c", "dt_store.c")
 # Pages for two slots of the smaller models; the largest one finds that it has no store.
 STORE = Store(origin=0, page_bytes=256, pages=8, write_bytes=4, sources=())
 
@@ -65,16 +67,29 @@ class Fuzzer:
         """Its folder of inputs."""
         return CORPUS / self.name
 
+    @property
+    def max_bytes(self) -> int:
+        """The longest input."""
+        return MAX_BYTES[self.name]
+
+    def seeds(self, folder: Path) -> Path:
+        """A folder of inputs that are made anew: of `image` the files of `models`."""
+        folder.mkdir()
+        if self.name == "image":
+            for index, model in enumerate(models()[:-1]):
+                # Its first byte, of the magic number that the harness mends, says that it is to be mended.
+                (folder / f"model{index}").write_bytes(image.encode(model))
+        return folder
+
     def build(self, folder: Path, flags: tuple[str, ...] = SANITIZED) -> Path:
         """Compile it into `folder`; the program."""
         firmware = deltatrain_firmware.root() / "src"
-        sources = [FOLDER / f"fuzz_{self.name}.c", firmware / "dt_frame.c"]
+        sources = [FOLDER / f"fuzz_{self.name}.c"]
+        sources += deltatrain_core.sources() if self.name != "frame" else []
+        sources += [firmware / "dt_frame.c"] if self.name != "image" else []
         if self.name == "server":
-            sources += [
-                *(firmware / name for name in ("dt_hmac.c", "dt_lock.c", "dt_server.c", "dt_store.c")),
-                *deltatrain_core.sources(),
-                *_write_models(folder),
-            ]
+            sources += [firmware / name for name in ("dt_hmac.c", "dt_lock.c", "dt_server.c", "dt_store.c")]
+            sources += _write_models(folder)
         includes = (deltatrain_core.include_dir(), deltatrain_firmware.include_dir(), firmware, folder)
         program = folder / f"fuzz_{self.name}"
         subprocess.run(
@@ -89,7 +104,7 @@ class Fuzzer:
         return program
 
 
-FUZZERS = (Fuzzer("frame"), Fuzzer("server"))
+FUZZERS = (Fuzzer("frame"), Fuzzer("image"), Fuzzer("server"))
 
 
 def _write_models(folder: Path) -> list[Path]:
@@ -128,14 +143,22 @@ class Outcome:
     words: str
 
 
-def run(program: Path, *folders: Path, artifacts: Path, seconds: int = 0, inputs: int = -1, seed: int = 0) -> Outcome:
+def run(
+    fuzzer: Fuzzer,
+    program: Path,
+    *folders: Path,
+    artifacts: Path,
+    seconds: int = 0,
+    inputs: int = -1,
+    seed: int = 0,
+) -> Outcome:
     """Fuzz from the inputs in `folders`, into the first of which new ones go; each of them is run first."""
     options = {
         "max_total_time": seconds,
         "runs": inputs,
         "seed": seed,
-        "max_len": MAX_BYTES,
-        "timeout": 5,
+        "max_len": fuzzer.max_bytes,
+        "timeout": TIMEOUT_S,
         "print_final_stats": 1,
         "artifact_prefix": f"{artifacts}/",
     }
@@ -154,9 +177,9 @@ def run(program: Path, *folders: Path, artifacts: Path, seconds: int = 0, inputs
     )
 
 
-def minimise(program: Path, into: Path, *folders: Path) -> None:
+def minimise(fuzzer: Fuzzer, program: Path, into: Path, *folders: Path) -> None:
     """Of the inputs in `folders`, copy into `into` as few as pass all edges that they pass."""
-    options = ("-set_cover_merge=1", "-use_counters=0", f"-max_len={MAX_BYTES}")
+    options = ("-set_cover_merge=1", "-use_counters=0", f"-max_len={fuzzer.max_bytes}")
     command = [str(program), *options, str(into), *map(str, folders)]
     subprocess.run(command, check=True, capture_output=True)
 

@@ -40,10 +40,13 @@ def main(inputs: int, minutes: float, seed: int, only: str | None, artifacts: Pa
             found.mkdir()
             least.mkdir()
             program = fuzzer.build(Path(folder))
+            seeds = fuzzer.seeds(Path(folder) / "seeds")
             outcome = run(
+                fuzzer,
                 program,
                 found,
                 fuzzer.corpus,
+                seeds,
                 artifacts=artifacts,
                 seconds=round(60 * minutes),
                 inputs=inputs,
@@ -52,7 +55,7 @@ def main(inputs: int, minutes: float, seed: int, only: str | None, artifacts: Pa
             if outcome.findings:
                 findings += 1
                 click.echo(outcome.words[-4000:], err=True)
-            minimise(program, least, fuzzer.corpus, found)
+            minimise(fuzzer, program, least, seeds, fuzzer.corpus, found)
             kept = list(least.iterdir())
             runs.append(
                 (

@@ -18,7 +18,8 @@ def test_no_input_breaks_anything(fuzzer: Fuzzer, tmp_path: Path) -> None:
         pytest.skip("clang is not installed; `make setup` installs it")
     (tmp_path / "found").mkdir()
     program = fuzzer.build(tmp_path)
-    outcome = run(program, tmp_path / "found", fuzzer.corpus, artifacts=tmp_path, seconds=SECONDS)
+    folders = (tmp_path / "found", fuzzer.corpus, fuzzer.seeds(tmp_path / "seeds"))
+    outcome = run(fuzzer, program, *folders, artifacts=tmp_path, seconds=SECONDS)
     assert not outcome.findings, outcome.words[-6000:]
     assert outcome.inputs > len(list(fuzzer.corpus.iterdir()))
 
