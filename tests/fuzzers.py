@@ -137,7 +137,7 @@ class Outcome:
     """What a run of a fuzzer told."""
 
     inputs: int
-    seconds: int
+    rate: int  # a second
     edges: int
     findings: int
     words: str
@@ -166,11 +166,11 @@ def run(
     ended = subprocess.run(command, capture_output=True, text=True, errors="replace")
     words = ended.stderr
     executed = re.search(r"stat::number_of_executed_units: (\d+)", words)
-    took = re.search(r"Done \d+ runs in (\d+) second", words)
+    rate = re.search(r"stat::average_exec_per_sec: +(\d+)", words)
     edges = re.findall(r" cov: (\d+)", words)
     return Outcome(
         inputs=int(executed[1]) if executed else 0,
-        seconds=int(took[1]) if took else 0,
+        rate=int(rate[1]) if rate else 0,
         edges=int(edges[-1]) if edges else 0,
         findings=int(ended.returncode != 0),
         words=words,

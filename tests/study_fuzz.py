@@ -61,7 +61,7 @@ def main(inputs: int, minutes: float, seed: int, only: str | None, artifacts: Pa
                 (
                     fuzzer.name,
                     f"{outcome.inputs:,}",
-                    f"{outcome.inputs / max(1, outcome.seconds):,.0f}",
+                    f"{outcome.rate:,}",
                     str(outcome.edges),
                     str(outcome.findings),
                     f"{len(kept)}, {sum(path.stat().st_size for path in kept):,} bytes",
