@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deltatrain.errors import DeviceError, InputError, SampleRefused
+from deltatrain.errors import DeviceError, InputError, LinkInterrupted, SampleRefused
 from deltatrain.link import protocol
-from deltatrain.link.frame import Decoder, encode
+from deltatrain.link.exchange import Counters, Exchange, FrameTooLong, Reply
 from deltatrain.link.line import Line
 from deltatrain.link.results import Config, DeviceResult, Hello, Statistics
 from deltatrain.memory import Memory
@@ -29,12 +29,14 @@ Progress = Callable[[int, int], None]
 
 DEFAULT_TIMEOUT_S = 5.0
 DEFAULT_RETRIES = 3
+DEFAULT_REOPEN_S = 10.0
 _CMD = protocol.enumerators("dt_command")
 _ITEM_TYPES: dict[int, np.dtype[Any]] = {2: np.dtype("<i2"), 4: np.dtype("<i4")}
-_HOW_TO_RECOVER = (
-    "reset the board, or end the emulator (`deltatrain stop`) and start it again (`deltatrain flash`); "
-    "the training step under way may or may not have been applied: the device's step counter tells"
-)
+_SEQUENCE, _DUPLICATE = protocol.constant("DT_ERR_SEQUENCE"), protocol.constant("DT_ERR_DUPLICATE")
+# What a device answers whose session this is no more.
+_LOST_SESSION = frozenset({protocol.constant("DT_ERR_SESSION"), _SEQUENCE, _DUPLICATE})
+_WRONG_VERSION = protocol.constant("DT_ERR_VERSION")
+_MAX_BEGUN_AGAIN = 50
 
 
 class RefusedError(DeviceError):
@@ -49,6 +51,50 @@ class RefusedSampleError(RefusedError, SampleRefused):
     """The device dropped the sample, whose events exceed its model's budget, and counted it."""
 
 
+class _Uncertain(Exception):
+    """The device took one of the parts sent under the last number, it is not known which; never leaves `Device`."""
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """Frames of a sample with their targets, as they go over the line.
+
+    Attributes
+    ----------
+    x : ndarray, shape (k, n_in), int16
+    kind : str
+        Of targets, enum dt_targets.
+    targets : ndarray
+        One for each frame where `kind` is EACH, one for all where it is ONE, else none.
+    """
+
+    x: Int16
+    kind: str
+    targets: NDArray[Any]
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    def __getitem__(self, part: slice) -> _Frames:
+        return _Frames(self.x[part], self.kind, self.targets[part] if self.kind == "EACH" else self.targets)
+
+    @property
+    def head_bytes(self) -> int:
+        """Bytes of a request before what each frame adds."""
+        return protocol.size_of("dt_frames_t") + (0 if self.kind == "EACH" else self.targets.nbytes)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes that each frame adds."""
+        return 2 * self.x.shape[1] + (self.targets[:1].nbytes if self.kind == "EACH" else 0)
+
+    def packed(self, want_hidden: bool) -> bytes:
+        """The request's payload."""
+        code = protocol.TARGETS[f"DT_TARGETS_{self.kind}"]
+        head = protocol.pack("dt_frames_t", n_frames=len(self), want_hidden=want_hidden, targets=code)
+        return head + self.targets.tobytes() + self.x.astype("<i2").tobytes()
+
+
 class Device:
     """A session with a device that runs deltatrain's firmware.
 
@@ -57,30 +103,46 @@ class Device:
     line : Line
         Given back by `close`.
     timeout : float
-        Seconds to wait for each answer; a training step must fit.
+        Longest wait for an answer before a command is sent again, seconds.
     retries : int
-        How often an unanswered command is sent again. None is executed twice, however often it is sent.
+        The device is given up after 1 + retries such waits in silence: a training step must take less. None is executed
+        twice, however often it is sent.
+    reopen : float
+        Seconds for which a line that closed is tried again.
 
-    Every method raises DeviceError when no valid answer comes, and RefusedError, which is one too, when the
-    device refuses the command.
+    What the line does to frames is mended as long as it carries any (see docs/LINK.md). Every method raises DeviceError
+    when no valid answer comes; RefusedError, which is one too, when the device refuses the command; LinkInterrupted
+    when the device restarted or another program took the session: then a new one is open.
     """
 
-    def __init__(self, line: Line, timeout: float = DEFAULT_TIMEOUT_S, retries: int = DEFAULT_RETRIES) -> None:
+    def __init__(
+        self,
+        line: Line,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        retries: int = DEFAULT_RETRIES,
+        reopen: float = DEFAULT_REOPEN_S,
+    ) -> None:
         self._line = line
-        self._timeout = timeout
-        self._retries = retries
-        self._decoder = Decoder()
+        self._link = Exchange(line, timeout, retries, reopen)
         self._nonce = 0
         self._effects = 0  # sequence number of the last command with an effect
         self._queries = 0  # of the last command without one
         self._hello: Hello | None = None
         self._items: dict[int, tuple[int, np.dtype[Any]]] = {}
+        self._sample: list[_Frames] = []  # what the device has of the sample under way
+        self._begun_again = 0
         self._ticks_per_instruction: tuple[int, int] | None = None
 
     @classmethod
-    def open(cls, url: str, timeout: float = DEFAULT_TIMEOUT_S, retries: int = DEFAULT_RETRIES) -> Device:
-        """Open a line (see `Line`) and say hello; DeviceError when nothing of ours answers."""
-        device = cls(Line(url), timeout, retries)
+    def open(
+        cls,
+        url: str,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        retries: int = DEFAULT_RETRIES,
+        reopen: float = DEFAULT_REOPEN_S,
+    ) -> Device:
+        """Open a line (see `Line`) and say hello; DeviceError, with what was heard, when nothing of ours answers."""
+        device = cls(Line(url), timeout, retries, reopen)
         try:
             device.hello()
         except BaseException:
@@ -105,6 +167,11 @@ class Device:
         """What the device said in the last hello."""
         return self._hello if self._hello is not None else self.hello()
 
+    @property
+    def counters(self) -> Counters:
+        """What the line did so far."""
+        return self._link.counters
+
     # ---- session
 
     def hello(self) -> Hello:
@@ -112,11 +179,22 @@ class Device:
         self._nonce = secrets.randbits(32)
         self._effects = self._queries = 0
         self._items.clear()
+        self._sample.clear()
         request = protocol.pack("dt_hello_t", magic=protocol.MAGIC, version=protocol.VERSION, nonce=self._nonce)
-        reply = self._exchange(_CMD["DT_CMD_HELLO"], 0, request)
+        nonce = self._nonce.to_bytes(4, "little")
+        try:
+            # A late answer to another program's hello bears that one's nonce.
+            reply = self._exchange(
+                _CMD["DT_CMD_HELLO"], 0, request, is_mine=lambda r: r.status < 0 or r.payload.startswith(nonce)
+            )
+        except RefusedError as refusal:
+            if refusal.status != _WRONG_VERSION:
+                raise
+            raise DeviceError(
+                f"the firmware at {self._line.url} speaks another version of the protocol than this program "
+                f"({protocol.VERSION}); export and flash it again"
+            ) from refusal
         raw = self._unpack("dt_hello_reply_t", reply)
-        if raw.nonce != self._nonce:
-            raise DeviceError(f"{self._line.url} answered another program's hello; try again")
         if (raw.version, raw.abi_version) != (protocol.VERSION, protocol.ABI_VERSION):
             raise DeviceError(
                 f"the firmware at {self._line.url} has protocol {raw.version} and core ABI "
@@ -159,6 +237,7 @@ class Device:
         board = find_board(hello.board)
         self._ticks_per_instruction = None if board is None else board.ticks_per_instruction
         self._hello = hello
+        self._link.outward.limit = self._link.inward.limit = hello.max_payload
         return hello
 
     def check_model(self, expected: bytes) -> None:
@@ -221,11 +300,18 @@ class Device:
     def read_tensor(self, tensor: int, offset: int = 0, count: int | None = None) -> NDArray[Any]:
         """`count` elements of a tensor (enum drnn_tensor_id) from `offset` on; to its end when None."""
         total, item = self._size_of_tensor(tensor)
-        end = total if count is None else offset + count
-        at_once = (self.info.max_payload - protocol.size_of("dt_tensor_reply_t")) // item.itemsize
-        parts = [self._read_part(tensor, first, min(at_once, end - first)) for first in range(offset, end, at_once)]
+        first, end = offset, total if count is None else offset + count
+        parts: list[bytes] = []
+        while offset < end:
+            at_once = self._link.inward.items(protocol.size_of("dt_tensor_reply_t"), item.itemsize)
+            count = min(at_once, end - offset)
+            with contextlib.suppress(FrameTooLong):
+                parts.append(
+                    self._read_part(tensor, offset, count, cut_reply=count * item.itemsize if count > 1 else 0)
+                )
+                offset += count
         data = b"".join(parts)
-        if len(data) != item.itemsize * max(0, end - offset):
+        if len(data) != item.itemsize * max(0, end - first):
             raise DeviceError(f"{self._line.url} sent {len(data)} bytes of tensor {tensor}; export and flash again")
         return np.frombuffer(data, item).astype(item.newbyteorder("="))
 
@@ -241,11 +327,20 @@ class Device:
             raise InputError(
                 f"tensor {tensor} is {8 * item.itemsize} bits wide; values from {flat.min()} to {flat.max()} do not fit"
             )
-        at_once = (self.info.max_payload - protocol.size_of("dt_tensor_t")) // item.itemsize
-        for first in range(0, flat.size, at_once):
-            part = flat[first : first + at_once]
-            head = protocol.pack("dt_tensor_t", tensor=tensor, offset=offset + first, count=part.size)
-            self._effect("DT_CMD_WRITE_TENSOR", head + part.astype(item).tobytes())
+        data = flat.astype(item)
+
+        def payload(count: int) -> bytes:
+            head = protocol.pack("dt_tensor_t", tensor=tensor, offset=offset + done, count=count)
+            return head + data[done : done + count].tobytes()
+
+        def at_once() -> int:
+            return self._link.outward.items(protocol.size_of("dt_tensor_t"), item.itemsize)
+
+        done = 0
+        while done < data.size:
+            # Where it is not known how many were taken, it were so many at least.
+            count, _ = self._part("DT_CMD_WRITE_TENSOR", data.size - done, at_once, payload)
+            done += count
 
     def reset_weights(self) -> None:
         """Go back to the weights of the model in the firmware; drops an unfinished sample."""
@@ -255,6 +350,8 @@ class Device:
 
     def begin(self) -> None:
         """Start a sample."""
+        self._sample.clear()
+        self._begun_again = 0
         self._effect("DT_CMD_BEGIN")
 
     @overload
@@ -290,25 +387,63 @@ class Device:
         if x.size and (x.max() > protocol.V_MAX or x.min() < -protocol.V_MAX):
             raise InputError(f"a frame holds {int(x.min())} .. {int(x.max())}; |x| may be {protocol.V_MAX} at most")
         kind, packed = self._targets(targets, len(x))
-        item = packed.itemsize * packed[:1].size
-        room = info.max_payload - protocol.size_of("dt_frames_t")
-        at_once = room // (2 * info.n_in + item) if kind == "EACH" else (room - item) // (2 * info.n_in)
-        if want_hidden:
-            room = info.max_payload - protocol.size_of("dt_frames_reply_t")
-            at_once = min(at_once, room // (2 * info.n_hidden))
-        hidden: list[Int16] = []
-        for first in range(0, len(x), at_once):
-            part = x[first : first + at_once]
-            of_part = packed[first : first + at_once] if kind == "EACH" else packed
-            code = protocol.TARGETS[f"DT_TARGETS_{kind}"]
-            head = protocol.pack("dt_frames_t", n_frames=len(part), want_hidden=want_hidden, targets=code)
-            reply = self._effect("DT_CMD_FRAMES", head + of_part.tobytes() + part.astype("<i2").tobytes())
-            if want_hidden:
-                states = np.frombuffer(reply[protocol.size_of("dt_frames_reply_t") :], "<i2")
-                hidden.append(self._shaped(states, (len(part), info.n_hidden)).astype(np.int16))
+        hidden = self._push(_Frames(x, kind, packed), want_hidden)
         if not want_hidden:
             return None
         return np.concatenate(hidden) if hidden else np.empty((0, info.n_hidden), np.int16)
+
+    def _push(self, frames: _Frames, want_hidden: bool) -> list[Int16]:
+        """Send frames in parts as long as the line bears; the hidden states of each part."""
+        hidden: list[Int16] = []
+        while len(frames):
+            try:
+                count, states = self._push_part(frames, want_hidden)
+            except _Uncertain:
+                self._begin_again()
+                continue
+            if want_hidden:
+                hidden.append(states)
+            self._sample.append(frames[:count])
+            frames = frames[count:]
+        return hidden
+
+    def _push_part(self, frames: _Frames, want_hidden: bool) -> tuple[int, Int16]:
+        """Send the first of some frames: how many the device took, and their hidden states."""
+        hidden_bytes = 2 * self.info.n_hidden if want_hidden else 0
+
+        def at_once() -> int:
+            count = self._link.outward.items(frames.head_bytes, frames.frame_bytes)
+            if want_hidden:
+                count = min(count, self._link.inward.items(protocol.size_of("dt_frames_reply_t"), hidden_bytes))
+            return count
+
+        _, reply = self._part(
+            "DT_CMD_FRAMES", len(frames), at_once, lambda count: frames[:count].packed(want_hidden), hidden_bytes
+        )
+        if reply is None:
+            raise _Uncertain
+        # An answer to a longer part, sent before under the same number, tells that one's frames.
+        before = sum(len(part) for part in self._sample)
+        count = int(self._unpack("dt_frames_reply_t", reply).n_steps) - before
+        if not 1 <= count <= len(frames):
+            raise DeviceError(f"{self._line.url} counts {count + before} frames of {before + len(frames)}; flash again")
+        states = np.frombuffer(reply[protocol.size_of("dt_frames_reply_t") :], "<i2")
+        shape = (count, self.info.n_hidden) if want_hidden else (0, self.info.n_hidden)
+        return count, self._shaped(states, shape).astype(np.int16)
+
+    def _begin_again(self) -> None:
+        """Bring the sample under way to where it was: it is not known which of its frames the device took last."""
+        self._begun_again += 1
+        if self._begun_again > _MAX_BEGUN_AGAIN:
+            raise DeviceError(
+                f"{self._line.url}: a sample was begun {_MAX_BEGUN_AGAIN} times, and each time answers to its frames "
+                "were lost; the line is too bad"
+            )
+        taken = self._sample.copy()
+        self._sample.clear()
+        self._effect("DT_CMD_BEGIN")
+        for frames in taken:
+            self._push(frames, want_hidden=False)
 
     def _targets(self, targets: Int32 | None, n_frames: int) -> tuple[str, NDArray[Any]]:
         """How they go over the line (enum dt_targets), and as they lie there."""
@@ -365,54 +500,106 @@ class Device:
 
     # ---- exchange of frames
 
-    def _query(self, name: str, payload: bytes = b"") -> bytes:
+    def _query(self, name: str, payload: bytes = b"", cut_reply: int = 0) -> bytes:
         """A command without effect: it may be executed any number of times."""
         self._queries = (self._queries + 1) & 0xFF
-        return self._exchange(_CMD[name], self._queries, payload)
+        return self._command(name, self._queries, payload, cut_reply=cut_reply)
 
     def _effect(self, name: str, payload: bytes = b"") -> bytes:
         """A command with an effect: the sequence number lets the device execute it once."""
         self._effects = (self._effects + 1) & 0xFF
-        return self._exchange(_CMD[name], self._effects, payload)
+        return self._command(name, self._effects, payload)
 
-    def _exchange(self, command: int, sequence: int, payload: bytes) -> bytes:
-        """Send a command until it is answered, at most 1 + retries times; the answer's payload."""
-        head = protocol.pack("dt_request_t", command=command, sequence=sequence, session=self._nonce & 0xFFFF)
-        frame = encode(head + payload)
-        started = time.monotonic()
-        for _ in range(1 + self._retries):
-            self._line.write(frame)
-            reply = self._await(command, sequence)
-            if reply is not None:
-                status, answer = reply
-                if status < 0:
-                    raise self._refused(command, status)
-                return answer
+    def _part(
+        self,
+        name: str,
+        rest: int,
+        at_once: Callable[[], int],
+        payload: Callable[[int], bytes],
+        reply_bytes: int = 0,
+    ) -> tuple[int, bytes | None]:
+        """As `_effect`, for the first of `rest` items: cut until the line carries them, all under one number.
+
+        Parameters
+        ----------
+        at_once : callable
+            How many items the line carries at once.
+        payload : callable
+            The request with so many.
+        reply_bytes : int
+            Of an item, in the reply.
+
+        Returns
+        -------
+        int
+            The least number that was sent, before the device took one of the requests.
+        bytes or None
+            The answer; None when the device took one that was cut since, and its answer is lost.
+        """
+        self._effects = (self._effects + 1) & 0xFF
+        sent: int | None = None
+        while True:
+            count = min(rest, at_once())
+            try:
+                reply = self._command(
+                    name,
+                    self._effects,
+                    payload(count),
+                    cut_request=count > 1,
+                    cut_reply=count * reply_bytes if count > 1 else 0,
+                    cut_before=sent is not None,
+                )
+            except FrameTooLong:
+                sent = count
+            except RefusedError as refusal:
+                if refusal.status == _SEQUENCE and sent is not None:
+                    return sent, None
+                raise
+            else:
+                return count, reply
+
+    def _command(self, name: str, sequence: int, payload: bytes, cut_before: bool = False, **cut: Any) -> bytes:
+        """The answer to a command of this session; LinkInterrupted where the device knows the session no more.
+
+        `cut_before` says that a longer command was sent under the same number, which the device may have executed.
+        """
+        try:
+            return self._exchange(_CMD[name], sequence, payload, **cut)
+        except RefusedError as refusal:
+            if refusal.status not in _LOST_SESSION or (cut_before and refusal.status == _SEQUENCE):
+                raise
+            raise self._interrupted(_CMD[name], refusal.status) from refusal
+
+    def _exchange(self, command: int, sequence: int, payload: bytes, **options: Any) -> bytes:
+        """The payload of the answer; RefusedError when the device refuses."""
+        reply: Reply = self._link.ask(command, sequence, self._nonce & 0xFFFF, payload, **options)
+        if reply.status < 0:
+            raise self._refused(command, reply.status)
+        return reply.payload
+
+    def _interrupted(self, command: int, status: int) -> LinkInterrupted:
+        """Open a new session, and say what became of the old one."""
+        before, now = self._hello, self.hello()
+        restarted = before is not None and before.boot_id != now.boot_id
+        if before is not None and before.hash != now.hash:
+            raise DeviceError(
+                f"the device at {self._line.url} restarted with another model (its hash was {before.hash.hex()}, is "
+                f"{now.hash.hex()}); open it anew"
+            )
         name = protocol.command_name(command)
-        raise DeviceError(
-            f"{self._line.url} gave no valid answer to {name} ({len(frame)} bytes, sent {1 + self._retries} "
-            f"times) in {time.monotonic() - started:.1f} s ({self._decoder.damaged} damaged frames so far). "
-            f"Is it deltatrain's firmware, and does no other program hold the port? If so: {_HOW_TO_RECOVER}"
+        if restarted:
+            what = f"the device at {self._line.url} restarted ({now.fault_words}) before it answered {name}"
+        elif status in (_SEQUENCE, _DUPLICATE):
+            what = (
+                f"the device at {self._line.url} lost count of this session at {name} ({protocol.status_text(status)})"
+            )
+        else:
+            what = f"another program opened a session with the device at {self._line.url} before it answered {name}"
+        return LinkInterrupted(
+            f"{what}; it is at step {now.step} now, and a new session is open. The sample under way is gone",
+            restarted=restarted,
+            step=now.step,
         )
-
-    def _await(self, command: int, sequence: int) -> tuple[int, bytes] | None:
-        """Status and payload of the answer; None when it is time to send again."""
-        deadline = time.monotonic() + self._timeout
-        damaged = self._decoder.damaged
-        data = self._line.read(self._timeout)
-        while data:
-            for body in self._decoder.push(data):
-                head = protocol.unpack("dt_reply_t", body)
-                if (head.command, head.sequence) == (command | protocol.REPLY_FLAG, sequence):
-                    return int(head.status), body[protocol.HEADER_BYTES :]
-                if head.command == _CMD["DT_CMD_NONE"] | protocol.REPLY_FLAG:
-                    return None  # our frame did not arrive whole
-                # Else a line that echoes, or an answer to what was sent twice and has been taken already.
-            if self._decoder.damaged != damaged:
-                return None
-            left = deadline - time.monotonic()
-            data = self._line.read_more(left) if left > 0 else b""
-        return None
 
     def _refused(self, command: int, status: int) -> RefusedError:
         name, text = protocol.command_name(command), protocol.status_text(status)
@@ -429,9 +616,9 @@ class Device:
 
     # ---- answers in detail
 
-    def _read_part(self, tensor: int, offset: int, count: int) -> bytes:
+    def _read_part(self, tensor: int, offset: int, count: int, cut_reply: int = 0) -> bytes:
         request = protocol.pack("dt_tensor_t", tensor=tensor, offset=offset, count=count)
-        return self._query("DT_CMD_READ_TENSOR", request)[protocol.size_of("dt_tensor_reply_t") :]
+        return self._query("DT_CMD_READ_TENSOR", request, cut_reply)[protocol.size_of("dt_tensor_reply_t") :]
 
     def _size_of_tensor(self, tensor: int) -> tuple[int, np.dtype[Any]]:
         """Elements and little-endian type of a tensor; asked once where it cannot change."""

@@ -11,6 +11,13 @@ from deltatrain.memory import Memory
 from deltatrain.scale import Scale
 from deltatrain_core import StepResult
 
+_FAULTS = {
+    "none": "no fault is known: its power was cut, or it was reset",
+    "stack": "its stack overflowed",
+    "watchdog": "its watchdog ended a command that took too long",
+    "other": "an unexpected interrupt",
+}
+
 
 @dataclass(frozen=True)
 class Hello:
@@ -69,6 +76,12 @@ class Hello:
     store: str
     commits: int
     committed_step: int
+
+    @property
+    def fault_words(self) -> str:
+        """Why the device restarted, for people."""
+        where = f" at 0x{self.fault_address:08x}" if self.fault_address else ""
+        return _FAULTS.get(self.fault, f"{self.fault} fault") + where
 
 
 @dataclass(frozen=True)
