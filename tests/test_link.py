@@ -475,7 +475,7 @@ def test_a_device_that_dies_is_told_at_once(native_device: Any, tiny_model: Quan
     with Device.open(native.url, timeout=30, reopen=0.5) as device:
         native.process.kill()
         started = time.monotonic()
-        with pytest.raises(DeviceError, match="is lost .* could not be opened again for 0.5 s"):
+        with pytest.raises(DeviceError, match=r"is lost .* could not be opened again for 0\.5 s"):
             for _ in range(3):
                 device.begin()
         assert time.monotonic() - started < 2
