@@ -173,7 +173,6 @@ class Exchange:
                 waited += wait
             else:
                 damaged += 1
-                waited = 0.0
             talks_foreign = not self._known and self._heard.anything and time.monotonic() - started > FOREIGN_S
             if waited > (1 + self._retries) * longest - 1e-6 or damaged >= MAX_DAMAGED or talks_foreign:
                 raise self._failure(command, len(frame) - 1, sent, time.monotonic() - started)
