@@ -14,7 +14,7 @@ from deltatrain.errors import DeviceError, InputError
 from deltatrain.link import protocol
 from deltatrain.link.exchange import FrameTooLong
 from deltatrain.link.line import Line
-from deltatrain.link.results import Config, DeviceResult, Hello, Statistics
+from deltatrain.link.results import Committed, Config, DeviceResult, Hello, Statistics
 from deltatrain.link.sample import Frames, checked
 from deltatrain.link.session import DEFAULT_REOPEN_S, DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, LinkSession
 from deltatrain.scale import Scale
@@ -53,7 +53,7 @@ class Device(LinkSession):
     def _opened(self, hello: Hello) -> None:
         self._items.clear()
         self._sample.clear()
-        board = find_board(hello.board)
+        board = find_board(hello.board, hello.counter_hz)
         self._ticks_per_instruction = None if board is None else board.ticks_per_instruction
 
     def check_model(self, expected: bytes) -> None:
@@ -161,6 +161,29 @@ class Device(LinkSession):
     def reset_weights(self) -> None:
         """Go back to the weights of the model in the firmware; drops an unfinished sample."""
         self._effect("DT_CMD_RESET_WEIGHTS")
+
+    # ---- non-volatile memory
+
+    def commit(self) -> Committed:
+        """Keep weights, configuration and step over a loss of power: until the next commit, the device starts there.
+
+        DeviceError when the firmware has no store; RefusedError when writing failed: the commit before is still whole.
+        """
+        self._need_store()
+        raw = self._unpack("dt_commit_reply_t", self._effect("DT_CMD_COMMIT"))
+        return Committed(**{field.name: int(getattr(raw, field.name)) for field in fields(Committed)})
+
+    def forget(self) -> None:
+        """Erase all commits: from its next restart on, the device starts from the model in its firmware."""
+        self._need_store()
+        self._effect("DT_CMD_FORGET")
+
+    def _need_store(self) -> None:
+        if self.info.store == "none":
+            raise DeviceError(
+                f"the firmware at {self._line.url} has no non-volatile store; "
+                "build one by `deltatrain export --store`, for a board that has the memory"
+            )
 
     # ---- samples
 
