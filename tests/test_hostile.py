@@ -62,6 +62,9 @@ class ScriptedLine(Line):
         data, self._incoming = self._incoming, b""
         return data
 
+    def reopen(self) -> None:
+        pass
+
     def read_more(self, timeout: float) -> bytes:
         return self.read(timeout)
 
@@ -79,7 +82,7 @@ def hello_reply(request: bytes, **fields: Any) -> bytes:
 
 
 def device_with(answer: Callable[[bytes], bytes]) -> Device:
-    return Device(ScriptedLine(answer), timeout=0.001, retries=1)
+    return Device(ScriptedLine(answer), timeout=0.001, retries=1, reopen=0)
 
 
 CALLS: dict[str, Callable[[Device], Any]] = {

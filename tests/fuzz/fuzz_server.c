@@ -57,6 +57,7 @@ typedef struct {
     uint8_t sample_open;
     dt_store_t store;
     uint32_t n_flash;
+    uint32_t nonce;
     uint8_t locks;
     uint8_t has_challenge;
 } snapshot_t;
@@ -302,7 +303,7 @@ static void make_frame(device_t *device, input_t *input, uint8_t kind, uint8_t h
 {
     static uint8_t body[DT_REQUEST_BYTES + 64u];
     const dt_server_t *server = device->server;
-    dt_request_t head = {.command = kind < N_COMMANDS ? commands[kind] : take(input), .session = server->session};
+    dt_request_t head = {.command = kind < N_COMMANDS ? commands[kind] : take(input), .session = (uint16_t)server->nonce};
     head.sequence = (how & HOW_SEQUENCE) == HOW_SEQUENCE ? take(input) : (uint8_t)(server->last_sequence + 1u);
     head.session ^= (how & HOW_SESSION) != 0;
     uint8_t *payload = body + sizeof head;
@@ -337,6 +338,7 @@ static void remember(device_t *device)
     before->sample_open = server->sample_open;
     before->store = server->store;
     before->n_flash = n_flash;
+    before->nonce = server->nonce;
     before->locks = server->lock.locks;
     before->has_challenge = server->lock.has_challenge;
     memcpy(before->arena, device->arena, device->arena_bytes);
@@ -420,7 +422,9 @@ static void require_locks(const device_t *device, const dt_request_t *head, cons
     }
     REQUIRE(head->command != DT_CMD_UNLOCK || (status >= 0) == unlocks);
     if (head->command == DT_CMD_HELLO) {
-        REQUIRE(lock->locks == (status >= 0 ? lock->all_locks : device->before.locks));
+        const int is_new = status >= 0 && device->server->nonce != device->before.nonce;
+        REQUIRE(!is_new || lock->locks == lock->all_locks);
+        REQUIRE(status >= 0 || lock->locks == device->before.locks);
     } else {
         REQUIRE(lock->locks == (unlocks ? 0 : device->before.locks));
     }
