@@ -33,6 +33,7 @@ from deltatrain.targets import Board, Emulator, find_board
 from deltatrain.training import Sample, evaluate
 from deltatrain_core import CoreNetwork
 
+NEXT_NONCE = NONCE ^ 0x10000  # whose low half, which stands in requests, is the same
 KEY = Key(bytes(range(32)))
 OTHER = Key(bytes(32))
 TRAINING, INFERENCE = (protocol.constant(f"DT_LOCK_{name}") for name in ("TRAINING", "INFERENCE"))
@@ -341,6 +342,8 @@ def test_a_challenge_serves_once(locked: RawLine, tiny_model: QuantModel) -> Non
     assert locked.ask("UNLOCK", 4, proof) == (0, b""), "the same frame, whose answer was lost"
     assert locked.ask("GET_CONFIG", 1)[0] == 0
     assert locked.hello()[0] == 0
+    assert locked.ask("GET_CONFIG", 1)[0] == 0, "the same hello, doubled on the line"
+    assert locked.hello(NEXT_NONCE)[0] == 0
     assert locked.ask("GET_CONFIG", 1)[0] == STATUS["DT_ERR_LOCKED"], "a session's lock ends with it"
     assert locked.ask("UNLOCK", 1, proof) == (STATUS["DT_ERR_KEY"], b"")
     _proof(locked, tiny_model)
@@ -348,7 +351,7 @@ def test_a_challenge_serves_once(locked: RawLine, tiny_model: QuantModel) -> Non
 
 
 def test_a_proof_is_of_its_session_and_model(locked: RawLine, tiny_model: QuantModel) -> None:
-    assert locked.ask("UNLOCK", 1, _proof(locked, tiny_model, nonce=NONCE ^ 0x10000))[0] == STATUS["DT_ERR_KEY"]
+    assert locked.ask("UNLOCK", 1, _proof(locked, tiny_model, nonce=NEXT_NONCE))[0] == STATUS["DT_ERR_KEY"]
     assert locked.ask("UNLOCK", 2, _proof(locked, tiny_model, OTHER))[0] == STATUS["DT_ERR_KEY"]
     challenge = locked.ask("CHALLENGE", 1)[1]
     assert locked.ask("UNLOCK", 3, KEY.proof(bytes(32), challenge, NONCE))[0] == STATUS["DT_ERR_KEY"]
@@ -365,10 +368,10 @@ def test_after_ten_wrong_proofs_no_other_is_taken(locked: RawLine, tiny_model: Q
             assert locked.ask("UNLOCK", sequence, _proof(locked, tiny_model, OTHER))[0] == STATUS["DT_ERR_KEY"]
         sequence += 1
         assert locked.ask("UNLOCK", sequence, _proof(locked, tiny_model)) == (0, b"")
-    locked.hello()
+    locked.hello(NEXT_NONCE)
     for sequence in range(1, tries + 1):
         assert locked.ask("UNLOCK", sequence, _proof(locked, tiny_model, OTHER))[0] == STATUS["DT_ERR_KEY"]
-    assert locked.ask("UNLOCK", tries + 1, _proof(locked, tiny_model))[0] == STATUS["DT_ERR_KEY"]
+    assert locked.ask("UNLOCK", tries + 1, _proof(locked, tiny_model, nonce=NEXT_NONCE))[0] == STATUS["DT_ERR_KEY"]
     assert locked.ask("BEGIN", tries + 2) == (0, b""), "all else goes on"
 
 
@@ -395,7 +398,8 @@ def test_a_device_without_a_lock_knows_no_challenge(native_device: Any, tiny_mod
 
 
 def test_the_client_unlocks_at_every_hello(native_device: Any, tiny_model: QuantModel) -> None:
-    url = native_device(tiny_model, QUICKLY, Lock(KEY, inference=True)).url
+    native = native_device(tiny_model, QUICKLY, Lock(KEY, inference=True))
+    url = native.url
     with Device.open(url) as device:
         assert device.info.locks == TRAINING | INFERENCE
         with pytest.raises(RefusedError, match=r"locked.*--key FILE or DELTATRAIN_KEY") as caught:
@@ -411,11 +415,9 @@ def test_the_client_unlocks_at_every_hello(native_device: Any, tiny_model: Quant
         device.begin()
         assert device.push(np.zeros((2, 3), np.int16)).shape == (2, 4)
         nonce = device._nonce
-    with Device(Line(url)) as stranger:  # who knows the last session, for he guessed it
-        stranger._nonce = nonce
-        with pytest.raises(RefusedError) as caught:
-            stranger.config()
-        assert caught.value.status == STATUS["DT_ERR_SESSION"], "the client closed it"
+    with RawLine(native.port) as stranger:  # who knows the last session
+        status, _ = stranger.ask("GET_CONFIG", 1, session=nonce)
+        assert status == STATUS["DT_ERR_SESSION"], "the client closed it"
     with pytest.raises(RefusedError, match="UNLOCK"):
         Device.open(url, key=OTHER)
 
