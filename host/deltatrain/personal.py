@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from deltatrain.datasets import Dataset, personal_split
 from deltatrain.errors import InputError
 from deltatrain.model import FloatModel
+from deltatrain.order import Order
 from deltatrain.quant_model import QuantModel
 
 CALIBRATION_ITEMS = 200
@@ -47,9 +48,8 @@ def personal(dataset: Dataset, speaker: str | None, *, per_class: int, epochs: i
     if speaker is None:
         raise InputError(f"say whose utterances to train on: --holdout with one of {', '.join(dataset.speaker_names)}")
     first, test = personal_split(dataset, speaker, per_class, seed)
-    rng = np.random.Generator(np.random.PCG64([seed, 1]))
-    passes = [first, *(rng.permutation(first) for _ in range(epochs - 1))]
-    return Personal(speaker, np.concatenate(passes), test)
+    order = Order(first, seed)
+    return Personal(speaker, np.concatenate([order.epoch(number) for number in range(epochs)]), test)
 
 
 def spread(items: IntArray, count: int) -> IntArray:

@@ -1,0 +1,249 @@
+"""The training itself, for as long as it takes: every step in the log, weights read back and evaluated at a pace."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deltatrain.errors import InputError, LinkInterrupted
+from deltatrain.link import Device
+from deltatrain.recovery import Trained, train_from
+from deltatrain.run.folder import RunFolder, save
+from deltatrain.run.journal import Journal, digest
+from deltatrain.run.log import Log
+from deltatrain.run.position import Position, find_position
+from deltatrain.run.stop import Stop
+from deltatrain.run.stream import Stream
+from deltatrain.totals import SUMMED
+from deltatrain.trained import pull
+from deltatrain.training import LOSS_ONE, Evaluation, Progress, Sample, evaluate
+
+PATIENCE = 8
+"""Interruptions without a step between them that are borne."""
+
+_RECENT = 20
+_SATURATIONS = ("saturated_h", "saturated_c", "saturated_grad", "saturated_w")
+
+
+@dataclass(frozen=True)
+class Pace:
+    """After how many steps something is done again; 0: never on the way.
+
+    Attributes
+    ----------
+    pull : int
+        Weights are read back to the run's folder.
+    commit : int
+        The device writes its weights to its own store; and at the end.
+    evaluate : int
+        The test samples are judged.
+    """
+
+    pull: int = 0
+    commit: int = 0
+    evaluate: int = 0
+
+    def check(self, device: Device) -> None:
+        """InputError where the device has no store to commit to."""
+        if self.commit and device.info.store == "none":
+            raise InputError(
+                f"{device.info.board} keeps no store to commit to; leave out --commit-every (the run's folder keeps the "
+                "weights) or choose a board that has one: see `deltatrain boards`"
+            )
+
+
+class LongRun:
+    """A run on a device.
+
+    Parameters
+    ----------
+    device : Device
+        Configured, and where the journal says.
+    test : sequence of Sample
+        May be empty.
+    n_new : int
+        New samples to train on in all.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        folder: RunFolder,
+        log: Log,
+        journal: Journal,
+        stream: Stream,
+        test: Sequence[Sample],
+        pace: Pace,
+        n_new: int,
+        stop: Stop,
+    ) -> None:
+        self.journal = journal
+        self._device, self._folder, self._log, self._stream = device, folder, log, stream
+        self._test, self._pace, self._n_new, self._stop = test, pace, n_new, stop
+        self._occupied: deque[tuple[int, int]] = deque(maxlen=_RECENT)
+        self._interruptions = 0
+        self._started = time.monotonic()
+        self._steps_here = 0
+        self._paused = 0.0  # seconds spent on other things than training
+        layers = stream.model.layers
+        self._columns = sum(layer.n_in + layer.n_hidden for layer in layers)
+
+    def event(self, name: str, **values: Any) -> None:
+        """Write an event to the log."""
+        self.journal.add(self._log.write(name, **values, seconds=round(time.monotonic() - self._started, 3)))
+
+    @property
+    def finished(self) -> bool:
+        """Whether all samples were trained on."""
+        return self.journal.turn >= self._end
+
+    @property
+    def _end(self) -> int:
+        return self._stream.turns.count(self._n_new)
+
+    # ---- what is done at a pace
+
+    def pull(self) -> None:
+        """Read the weights back to the run's folder."""
+        model = pull(self._device, self._stream.model)
+        save(model, self._folder.weights)
+        self.event("pull", step=self.journal.step, digest=digest(model.tensors()))
+
+    def commit(self) -> None:
+        """Have the device write its weights to its store."""
+        self.pull()  # what the device may come back to is known by its digest
+        done = self._device.commit()
+        self.event("commit", step=done.step, commits=done.commits, slot_erases=done.slot_erases, bytes=done.bytes)
+
+    def evaluate(self, progress: Progress | None = None) -> Evaluation:
+        """Judge the test samples; Stopped where somebody wishes that."""
+
+        def shown(done: int, total: int, beside: dict[str, Any]) -> None:
+            self._stop.check()
+            if progress is not None:
+                progress(done, total, beside)
+
+        outcome = evaluate(self._device, self._test, self._stream.model.n_outputs, shown)
+        self.event(
+            "evaluation",
+            step=self.journal.step,
+            samples=len(outcome.labels),
+            refused=outcome.refused,
+            **outcome.to_dict(),
+        )
+        return outcome
+
+    def _at_pace(self) -> None:
+        steps = self.journal.step - self.journal.first_step
+
+        def due(every: int) -> bool:
+            return bool(every) and steps % every == 0
+
+        start = time.monotonic()
+        if due(self._pace.commit):
+            self.commit()
+        elif due(self._pace.pull):
+            self.pull()
+        if due(self._pace.evaluate) and self._test:
+            self.evaluate()
+        self._paused += time.monotonic() - start
+
+    # ---- training
+
+    def train(self, progress: Progress) -> None:
+        """Train until all samples had their turn; Stopped after the step under way where somebody wishes that.
+
+        LinkInterrupted after too many interruptions in a row.
+        """
+        while not self.finished:
+            try:
+                self._train(progress)
+            except LinkInterrupted as interruption:
+                self._bear(interruption)
+                self.recover()
+
+    def recover(self) -> Position:
+        """Find out where the device stands, and stand there."""
+        position = find_position(self._device, self._folder, self.journal, self._stream)
+        self.event(
+            "resume",
+            step=position.step,
+            source=position.source,
+            lost=position.lost,
+            board=self._device.info.board,
+            boot_id=self._device.info.boot_id,
+        )
+        return position
+
+    def _bear(self, interruption: LinkInterrupted) -> None:
+        self._interruptions += 1
+        self.event(
+            "interrupted", reason=str(interruption), restarted=interruption.restarted, device_step=interruption.step
+        )
+        if self._interruptions > PATIENCE:
+            raise interruption
+
+    def _train(self, progress: Progress) -> None:
+        def interrupted(interruption: LinkInterrupted) -> None:
+            if interruption.restarted:
+                raise interruption  # its weights may be older than its step says
+            self._bear(interruption)
+
+        turns = train_from(
+            self._device,
+            self._stream.settings,
+            lambda turn: self._stream.sample(turn, self.journal.step),
+            self.journal.turn,
+            self._end,
+            on_interruption=interrupted,
+        )
+        for trained in turns:
+            self._interruptions = 0
+            self._record(trained)
+            progress(self._stream.turns.new_before(self.journal.turn), self._n_new, self._beside())
+            if not trained.refused:
+                self._at_pace()
+            self._stop.check()
+
+    def _record(self, trained: Trained) -> None:
+        sample, result = trained.sample, trained.result
+        if trained.refused:
+            self.event("refused", turn=trained.position, step=trained.step, sample=sample.name)
+            return
+        self._steps_here += 1
+        told: dict[str, Any] = {"loss": None}  # applied, but its answer was lost
+        if result is not None:
+            events, possible = result.active_x + result.active_h, result.n_steps * self._columns
+            self._occupied.append((events, possible))
+            told = {
+                "loss": result.loss / LOSS_ONE,
+                "error": sample.error(result),
+                "occupancy": round(events / max(possible, 1), 5),
+                "inputs": int(sample.frames.size),
+                "inputs_saturated": sample.saturated,
+                "ticks": result.ticks_forward + result.ticks_call,
+                "instructions": result.instructions,
+                **{name: getattr(result, name) for name in SUMMED},
+            }
+        self.event(
+            "step", step=trained.step, turn=trained.position, sample=sample.name, replayed=sample.replayed, **told
+        )
+
+    def _beside(self) -> dict[str, Any]:
+        """What stands beside the bar."""
+        events, possible = (sum(part) for part in zip(*self._occupied, strict=True)) if self._occupied else (0, 0)
+        totals = self.journal.totals
+        spent = time.monotonic() - self._started - self._paused
+        shown: dict[str, Any] = {
+            **self.journal.running.shown(),
+            "rate": f"{float(self._stream.settings.learning_rate):.3g}",
+            "sparsity": 1 - events / possible if possible else 1.0,
+            "saturated": sum(getattr(totals, name) for name in _SATURATIONS),
+            "steps/s": f"{self._steps_here / max(spent, 1e-9):.1f}",
+        }
+        if self.journal.refused:
+            shown["refused"] = len(self.journal.refused)
+        return shown
