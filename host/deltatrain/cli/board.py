@@ -64,19 +64,26 @@ def _described(board: Board) -> dict[str, object]:
 )
 @click.option("--target", default=DEFAULT_TARGET, show_default=True, help="Where to put it: see `boards`.")
 @click.option("--foreground", is_flag=True, help="Hold the emulator until Ctrl-C instead of leaving it running.")
+@click.option(
+    "--store",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File that keeps the emulated board's non-volatile memory; made where it is missing.  [default: none: "
+    "commits are lost when the emulator ends]",
+)
 @json_option
-def flash(terminal: Terminal, elf: Path, target: str, foreground: bool) -> None:
+def flash(terminal: Terminal, elf: Path, target: str, foreground: bool, store: Path | None) -> None:
     """Put firmware on a board; an emulator is started and left running in the background."""
     board = board_of(target)
     check_firmware(elf, board)
     if foreground:
-        with Emulator.start(board, elf) as emulator:
+        with Emulator.start(board, elf, store=store) as emulator:
             port = emulator.port
             terminal.result({"port": port}, lambda console: console.print(f"{port}; Ctrl-C ends it"))
             with suppress(KeyboardInterrupt):
                 emulator.wait()
         return
-    port = start_background(board, elf)
+    port = start_background(board, elf, store=store)
     terminal.result({"port": port}, lambda console: console.print(f"{port}; `deltatrain stop` ends the emulator"))
 
 

@@ -270,6 +270,12 @@ def quantize(
     help="Use only the first N bytes of the board's RAM.  [default: all]",
 )
 @click.option(
+    "--store/--no-store",
+    default=False,
+    show_default=True,
+    help="Let the device keep what it learned in its non-volatile memory, over a loss of power.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("build"),
@@ -286,6 +292,7 @@ def export(
     event_budget: float | None,
     inference: bool,
     ram_bytes: int | None,
+    store: bool,
     out: Path,
 ) -> None:
     """Generate C from a quantised model and build the firmware that trains it.
@@ -315,7 +322,7 @@ def export(
     needed = {"training": ram_needed(training, board), "inference": ram_needed(for_inference(training), board)}
     terminal.say(f"Plan of memory: {quantized.memory}.")
     terminal.show(_ram_table(needed))
-    built = build_firmware(quantized, board, out, terminal.say)
+    built = build_firmware(quantized, board, out, terminal.say, store=store)
     quantized.save(out / "model.safetensors")
     values = {
         "elf": str(built.elf),

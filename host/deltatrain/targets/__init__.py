@@ -1,7 +1,7 @@
 """Where firmware runs: boards as data, the emulators that stand for them, and how users name both."""
 
 from deltatrain.targets.background import BackgroundEmulator, running, start_background, stop_background
-from deltatrain.targets.board import Board, EmulatorSpec, Target, boards, find_board, parse_target
+from deltatrain.targets.board import Board, EmulatorSpec, Store, Target, boards, find_board, parse_target
 from deltatrain.targets.emulator import Emulator
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Board",
     "Emulator",
     "EmulatorSpec",
+    "Store",
     "Target",
     "boards",
     "find_board",

@@ -39,12 +39,14 @@ class BackgroundEmulator:
         return started_at(self.pid) == self.started
 
 
-def start_background(board: Board, elf: Path, model_hash: str = "", extra: Sequence[str] = ()) -> str:
-    """Start a board's emulator so that it outlives this process; its port. Errors as `Emulator.start`."""
+def start_background(
+    board: Board, elf: Path, model_hash: str = "", extra: Sequence[str] = (), store: Path | None = None
+) -> str:
+    """Start a board's emulator so that it outlives this process; its port. Options and errors as `Emulator.start`."""
     elf = elf.resolve()
     log = state_dir() / f"emulator-{os.getpid()}-{time.monotonic_ns()}.log"
     with log.open("wb") as messages:
-        process, number = launch(board, elf, extra, messages, outlive=True)
+        process, number = launch(board, elf, extra, messages, outlive=True, store=store)
 
     def alive() -> bool:
         return process.poll() is None

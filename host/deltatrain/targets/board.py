@@ -23,6 +23,45 @@ class EmulatorSpec:
     machine: str
     args: tuple[str, ...]
     apt: str
+    store: tuple[str, ...] = ()
+
+    def store_args(self, file: Path) -> list[str]:
+        """What makes a file the board's non-volatile memory; InputError where the emulator cannot."""
+        if not self.store:
+            raise InputError(f"{self.machine} keeps its non-volatile memory in no file; leave out --store")
+        # In QEMU's options a comma ends a value, and two are one.
+        return [arg.format(file=str(file.resolve()).replace(",", ",,")) for arg in self.store]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A board's non-volatile memory: docs/POWER_LOSS.md.
+
+    Attributes
+    ----------
+    origin : int
+        Where the processor reads it.
+    page_bytes, pages : int
+        What is erased at once, and how often it is there; each of the two slots has half of them.
+    write_bytes : int
+        What is programmed at once.
+    sources : tuple of Path
+        Its driver: `dt_flash.h`.
+    erase_cycles : int or None
+        How often a page may be erased, as its maker says; None: without limit.
+    """
+
+    origin: int
+    page_bytes: int
+    pages: int
+    write_bytes: int
+    sources: tuple[Path, ...]
+    erase_cycles: int | None = None
+
+    @property
+    def slot_bytes(self) -> int:
+        """Room for one commit."""
+        return self.pages // 2 * self.page_bytes
 
 
 @dataclass(frozen=True)
@@ -57,6 +96,7 @@ class Board:
     ticks_per_instruction : (int, int) or None
         As a fraction, where the number of ticks tells that of executed instructions.
     emulator : EmulatorSpec or None
+    store : Store or None
     """
 
     name: str
@@ -79,6 +119,7 @@ class Board:
     counter_hz: int
     ticks_per_instruction: tuple[int, int] | None
     emulator: EmulatorSpec | None
+    store: Store | None
 
     @property
     def target(self) -> str:
@@ -117,6 +158,7 @@ class Board:
             counter_hz=counter["hz"],
             ticks_per_instruction=None if ratio is None else (int(ratio[0]), int(ratio[1])),
             emulator=_emulator(text.get("emulator")),
+            store=_store(text.get("store"), folder),
         )
 
 
@@ -137,7 +179,13 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _emulator(table: dict[str, Any] | None) -> EmulatorSpec | None:
     if table is None:
         return None
-    return EmulatorSpec(**{**table, "args": tuple(table["args"])})
+    return EmulatorSpec(**{**table, "args": tuple(table["args"]), "store": tuple(table.get("store", ()))})
+
+
+def _store(table: dict[str, Any] | None, folder: Path) -> Store | None:
+    if table is None:
+        return None
+    return Store(**{**table, "sources": tuple((folder / name).resolve() for name in table["sources"])})
 
 
 @cache

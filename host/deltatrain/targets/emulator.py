@@ -36,7 +36,9 @@ class Emulator:
         self._messages = messages
 
     @classmethod
-    def start(cls, board: Board, elf: Path, extra: Sequence[str] = (), wait: bool = True) -> Emulator:
+    def start(
+        cls, board: Board, elf: Path, extra: Sequence[str] = (), wait: bool = True, store: Path | None = None
+    ) -> Emulator:
         """Start a board's emulator.
 
         Parameters
@@ -45,6 +47,8 @@ class Emulator:
             Further arguments of the emulator.
         wait : bool
             Whether to wait until the firmware answers; not for firmware that does not speak our protocol.
+        store : Path, optional
+            A file for the board's non-volatile memory: what is committed outlives the emulator, however that ends.
 
         Raises
         ------
@@ -53,7 +57,7 @@ class Emulator:
         """
         messages = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
         try:
-            process, port = launch(board, elf, extra, messages, outlive=False)
+            process, port = launch(board, elf, extra, messages, outlive=False, store=store)
         except BaseException:
             messages.close()
             raise

@@ -30,7 +30,7 @@ PROBE = b"\0\x01\0"
 
 
 def launch(
-    board: Board, elf: Path, extra: Sequence[str], stderr: IO[bytes], outlive: bool
+    board: Board, elf: Path, extra: Sequence[str], stderr: IO[bytes], outlive: bool, store: Path | None = None
 ) -> tuple[subprocess.Popen[bytes], int]:
     """Start a board's emulator with a firmware; the process and the TCP port of its serial line.
 
@@ -44,6 +44,8 @@ def launch(
         Where its messages go.
     outlive : bool
         Whether it goes on when this process ends; otherwise it is killed with the thread that started it.
+    store : Path, optional
+        A file for the board's non-volatile memory, made where it is missing; without one, it is lost at the end.
     """
     spec = board.emulator
     if spec is None:
@@ -64,6 +66,7 @@ def launch(
             # Without nodelay an answer would wait until the host has acknowledged its first byte.
             *("-chardev", f"socket,id=line,fd={listener.fileno()},server=on,wait=off,nodelay=on"),
             *("-serial", "chardev:line"),
+            *(spec.store_args(store) if store is not None else ()),
             *extra,
         ]
         try:
