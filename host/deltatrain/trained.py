@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from numpy.typing import NDArray
+
 from deltatrain.errors import DeviceError, ModelError
 from deltatrain.link import Device
 from deltatrain.link.results import Config
@@ -92,7 +94,7 @@ def pull(device: Device, model: QuantModel) -> QuantModel:
     model : QuantModel
         As `check_holds` takes it; what the device does not know (classes, features) comes from it.
     """
-    tensors = {name: device.tensor(name).reshape(shape) for name, shape in shapes(model).items()}
+    tensors = weights_of(device, model)
     state = TrainingState(device.info.hash.hex(), device.config())
     return with_state(replace(model, memory=device.info.memory).with_tensors(tensors), state)
 
@@ -131,6 +133,6 @@ def put_state(engine: Engine, model: QuantModel) -> None:
     engine.configure(**{name: getattr(state.config, name) for name in state.config.__dataclass_fields__})
 
 
-def shapes(model: QuantModel) -> dict[str, tuple[int, ...]]:
-    """Of the trained tensors, by name."""
-    return {name: tensor.shape for name, tensor in model.tensors().items()}
+def weights_of(engine: Engine, model: QuantModel) -> dict[str, NDArray[Any]]:
+    """An engine's trained tensors by name, in the model's shapes."""
+    return {name: engine.tensor(name).reshape(tensor.shape) for name, tensor in model.tensors().items()}

@@ -9,7 +9,7 @@ from deltatrain.run.journal import Journal
 from deltatrain.run.log import Log, read_events
 from deltatrain.run.loop import LongRun, Pace
 from deltatrain.run.position import Position, find_position
-from deltatrain.run.stop import Stop
+from deltatrain.run.stop import Stop, Stopped
 from deltatrain.run.stream import Stream
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Position",
     "RunFolder",
     "Stop",
+    "Stopped",
     "Stream",
     "find_position",
     "read_events",

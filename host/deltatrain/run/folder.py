@@ -13,12 +13,11 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from deltatrain.errors import InputError, ModelError
-from deltatrain.folders import make_folder
 from deltatrain.quant_model import QuantModel
 
 VERSION = 1
@@ -38,6 +37,8 @@ class Plan:
         See `Dataset.identity`.
     first_step : int
         The device's step counter at the start.
+    samples : int
+        New samples to train on in all.
     replay_rate : float
         Exemplars trained for each new sample.
     options : mapping
@@ -49,6 +50,7 @@ class Plan:
     data_dir: str | None
     data_identity: str
     first_step: int
+    samples: int
     replay_rate: float
     options: Mapping[str, Any]
     version: int = VERSION
@@ -65,20 +67,28 @@ class RunFolder:
         self.weights = path / "weights.safetensors"
         self._plan = path / "run.json"
 
-    @property
-    def started(self) -> bool:
-        """Whether it holds a run."""
-        return self._plan.exists()
+    def check_free(self) -> None:
+        """InputError where it holds a run already."""
+        if self._plan.exists():
+            raise InputError(f"{self.path} holds a run already; go on with it by --resume, or name another folder")
 
     def start(self, plan: Plan, model: Path, before: QuantModel) -> None:
         """Write a new run; InputError where there is one already, or the folder cannot be written."""
-        if self.started:
-            raise InputError(f"{self.path} holds a run already; go on with it by --resume, or name another folder")
-        make_folder(self.path)
+        self.check_free()
         shutil.copyfile(model, self.model)
         save(before, self.before)
         save(before, self.weights)
-        # Last of all: a folder with this file is a whole run.
+        self._write(plan)  # last of all: a folder with this file is a whole run
+
+    def extend(self, plan: Plan, samples: int) -> Plan:
+        """The plan with another number of samples, written where it is another one."""
+        if samples == plan.samples:
+            return plan
+        changed = replace(plan, samples=samples)
+        self._write(changed)
+        return changed
+
+    def _write(self, plan: Plan) -> None:
         replace_file(self._plan, json.dumps(asdict(plan), indent=1).encode() + b"\n")
 
     def plan(self) -> Plan:
@@ -95,13 +105,6 @@ class RunFolder:
                 f"{self._plan} is of version {plan.version}, this program reads {VERSION}; start a new run"
             )
         return plan
-
-    def load_model(self, plan: Plan) -> QuantModel:
-        """The model that the run was started with; ModelError where it is another one now."""
-        model = QuantModel.load(self.model)
-        if model.hash().hex() != plan.model_hash:
-            raise ModelError(f"{self.model} is not the model that the run was started with; copy that one there")
-        return model
 
 
 def save(model: QuantModel, path: Path) -> None:

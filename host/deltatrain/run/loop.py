@@ -50,8 +50,8 @@ class Pace:
         """InputError where the device has no store to commit to."""
         if self.commit and device.info.store == "none":
             raise InputError(
-                f"{device.info.board} keeps no store to commit to; leave out --commit-every (the run's folder keeps the "
-                "weights) or choose a board that has one: see `deltatrain boards`"
+                f"the firmware on {device.info.board} has no non-volatile store; build one by `deltatrain export "
+                "--store`, for a board that has the memory, or leave out --commit-every: the run's folder keeps weights"
             )
 
 

@@ -17,7 +17,7 @@ from deltatrain.quant_model import QuantModel
 from deltatrain.run.folder import RunFolder
 from deltatrain.run.journal import Journal, digest
 from deltatrain.run.stream import Stream
-from deltatrain.trained import put_weights, shapes, state_of
+from deltatrain.trained import put_weights, state_of, weights_of
 from deltatrain_core import CoreNetwork
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -66,7 +66,7 @@ def find_position(device: Device, folder: RunFolder, journal: Journal, stream: S
     if state is None:
         raise ModelError(f"{folder.weights} has no state of training; copy the whole folder of the run again")
     step = device.config().step
-    weights = {name: device.tensor(name).reshape(shape) for name, shape in shapes(stream.model).items()}
+    weights = weights_of(device, stream.model)
     source = _source(device, folder, journal, stream, saved, state.config.step, step, weights)
     if source == "folder":
         put_weights(device, saved)
@@ -120,4 +120,4 @@ def _computed(
         except SampleRefused:
             pass
         turn += 1
-    return {name: core.tensor(name).reshape(shape) for name, shape in shapes(stream.model).items()}
+    return weights_of(core, stream.model)
