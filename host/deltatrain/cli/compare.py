@@ -10,6 +10,7 @@ import click
 import numpy as np
 from rich.console import Console
 
+from deltatrain import datasets
 from deltatrain.cli.job import counted_steps, make_job, settings_of
 from deltatrain.cli.options import data_options, json_option, model_option, target_option, training_options
 from deltatrain.cli.terminal import Terminal
@@ -82,11 +83,11 @@ def compare(
     All start from the model's weights; the device gets those that it had back at the end. Exit status 1 when a word
     differs. `float_error` is the root mean square difference of the hidden states from the float64 reference.
     """
+    quantized = QuantModel.load(model)
     job = make_job(
         terminal,
-        QuantModel.load(model),
-        data,
-        data_dir,
+        quantized,
+        datasets.stream(data, data_dir, quantized.features),
         train_on=train_on,
         holdout=holdout,
         per_class=per_class,

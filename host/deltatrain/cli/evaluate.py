@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from deltatrain import datasets
 from deltatrain.cli.job import make_job
 from deltatrain.cli.options import (
     data_options,
@@ -57,11 +58,11 @@ def evaluate(
     of their own, `error` is the frame error, or the root of the mean squared error, in units of each value's standard
     deviation over the pre-training data: 1 is as good as always saying the mean.
     """
+    quantized = QuantModel.load(model)
     job = make_job(
         terminal,
-        QuantModel.load(model),
-        data,
-        data_dir,
+        quantized,
+        datasets.stream(data, data_dir, quantized.features),
         train_on=train_on,
         holdout=holdout,
         per_class=per_class,

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deltatrain import datasets
 from deltatrain.cli.options import thetas
 from deltatrain.cli.terminal import Terminal
 from deltatrain.datasets import Dataset
@@ -37,8 +35,7 @@ class Job:
 def make_job(
     terminal: Terminal,
     model: QuantModel,
-    data: str,
-    data_dir: Path | None,
+    dataset: Dataset,
     *,
     train_on: str,
     holdout: str | None,
@@ -46,8 +43,7 @@ def make_job(
     test_fraction: float,
     seed: int,
 ) -> Job:
-    """Open a data set by the model's features and divide it."""
-    dataset = datasets.stream(data, data_dir, model.features)
+    """Divide a data set."""
     if train_on == "all":
         return Job(model, dataset, *everybody(dataset, holdout, test_fraction, seed))
     if holdout in (pretrained_on(model) or ()):

@@ -16,6 +16,7 @@ from deltatrain import __version__, datasets
 from deltatrain.cli.job import Job, counted, make_job, settings_of
 from deltatrain.cli.options import data_options, json_option, target_option, training_options
 from deltatrain.cli.terminal import EXIT_INTERRUPTED, Terminal, percent
+from deltatrain.datasets import Dataset
 from deltatrain.errors import DeviceError, InputError
 from deltatrain.folders import make_folder
 from deltatrain.link import Device
@@ -140,15 +141,17 @@ def train(
         else:
             plan = None
         quantized = QuantModel.load(model)
+        dataset = datasets.stream(data, data_dir, quantized.features)
+        if plan is not None:
+            _check_same(plan, dataset, options["replay_rate"])
         division = {name: options[name] for name in ("train_on", "holdout", "per_class", "test_fraction", "seed")}
-        job = make_job(terminal, quantized, data, data_dir, **division)
+        job = make_job(terminal, quantized, dataset, **division)
         order = Order(job.first, options["seed"])
         n_new = steps or epochs * len(order)
         if plan is None:
             passes = -(-n_new // len(order))
             settings = settings_of(quantized, rate_over(passes, options["replay_rate"]), options)
         else:
-            _check_same(plan, job, options["replay_rate"])
             settings = settings_of(quantized, plan.replay_rate, options)
             n_new = n_new if {"steps", "epochs"} & given else plan.samples
         with opened(target, quantized, None, terminal.say) as session, Log(*_logs(folder, log)) as lines:
@@ -346,11 +349,11 @@ def _adopt(plan: Plan, options: dict[str, Any], given: set[str]) -> None:
         options[name] = kept
 
 
-def _check_same(plan: Plan, job: Job, replay_rate: float | None) -> None:
+def _check_same(plan: Plan, dataset: Dataset, replay_rate: float | None) -> None:
     """InputError where data or replay are not those that the run was started with."""
-    if job.dataset.identity() != plan.data_identity:
+    if dataset.identity() != plan.data_identity:
         raise InputError(
-            f"data set {job.dataset.name} is not the one that the run was started with: items, their order or their "
+            f"data set {dataset.name} is not the one that the run was started with: items, their order or their "
             "lengths differ; name that one by --data and --data-dir"
         )
     if replay_rate not in (None, plan.replay_rate):
