@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ class Commit:
         Of the commit, and of its slot so far.
     step, seed : int
         Of the configuration.
-    tensors : dict of str to ndarray, flat
+    tensors : dict of str to ndarray, flat, int16 or int32
         By the names of `QuantModel.tensors`.
     """
 
@@ -40,7 +41,7 @@ class Commit:
     erases: int
     step: int
     seed: int
-    tensors: dict[str, NDArray[np.int16] | NDArray[np.int32]]
+    tensors: dict[str, NDArray[Any]]
 
 
 def slot_bytes(model: QuantModel) -> int:
@@ -49,7 +50,7 @@ def slot_bytes(model: QuantModel) -> int:
 
 
 def read_slots(image: bytes, store: Store, model: QuantModel) -> tuple[Commit | None, ...]:
-    """Both slots of a memory's content, from its `Store.origin` on; None for one that is no whole commit of the model."""
+    """Both slots of a memory, given from its `Store.origin` on; None for one that is no whole commit of the model."""
     starts = range(0, N_SLOTS * store.slot_bytes, store.slot_bytes)
     return tuple(_read(image[start : start + slot_bytes(model)], model) for start in starts)
 
@@ -62,14 +63,15 @@ def _read(slot: bytes, model: QuantModel) -> Commit | None:
         return None
     if zlib.crc32(slot[:end]) & MASK not in marks:
         return None
-    at, tensors = protocol.size_of(HEAD), {}
+    at = protocol.size_of(HEAD)
+    tensors: dict[str, NDArray[Any]] = {}
     for name, tensor in _in_order(model):
         tensors[name] = np.frombuffer(slot, tensor.dtype.newbyteorder("<"), tensor.size, at).astype(tensor.dtype)
         at += _aligned(tensor.nbytes)
     return Commit(int(head.number), int(head.erases), int(head.config.step), int(head.config.seed), tensors)
 
 
-def _in_order(model: QuantModel) -> list[tuple[str, NDArray[np.int16] | NDArray[np.int32]]]:
+def _in_order(model: QuantModel) -> list[tuple[str, NDArray[Any]]]:
     """The trained tensors in the order of their ids."""
     return sorted(model.tensors().items(), key=lambda item: TENSOR_IDS[item[0]])
 

@@ -123,7 +123,7 @@ static int look(const drnn_t *net, uint32_t slot, uint32_t n, dt_slot_t *head, i
 }
 
 /* Continue from a whole slot. */
-static void take(dt_store_t *store, drnn_t *net, uint32_t slot, uint32_t n)
+static void take(dt_store_t *store, drnn_t *net, uint32_t slot)
 {
     dt_slot_t head;
     uint32_t at = slot * SLOT_BYTES;
@@ -143,8 +143,7 @@ static void take(dt_store_t *store, drnn_t *net, uint32_t slot, uint32_t n)
      * not next time, when the other slot is being overwritten. The second makes sure of it.
      */
     if (word_at(at + DT_SLOT_ALIGN) == UINT32_MAX) {
-        const uint32_t mark = mark_of(at - n, at);
-        (void)put(at + DT_SLOT_ALIGN, &mark, sizeof mark);
+        (void)put(at + DT_SLOT_ALIGN, dt_flash + at, sizeof(uint32_t));
     }
     store->next = (uint16_t)(slot ^ 1u);
     store->state = DT_STORE_LOADED;
@@ -183,7 +182,7 @@ void dt_store_load(dt_store_t *store, drnn_t *net)
         }
     }
     if (newest != DT_SLOTS) {
-        take(store, net, newest, n);
+        take(store, net, newest);
     }
 }
 
@@ -195,14 +194,12 @@ int dt_store_commit(dt_store_t *store, const drnn_t *net, dt_commit_reply_t *rep
     const uint32_t slot = store->next, start = slot * SLOT_BYTES, n = marks_at(net), end = start + n;
     const uint32_t n_bytes = n + DT_SLOT_MARKS * DT_SLOT_ALIGN;
     store->number += store->number == UINT32_MAX ? 2u : 1u;
-    dt_slot_t head;
-    memcpy(head.hash, net->model->hash, sizeof head.hash);
-    head.config = net->config;
     if (renew(store, slot, (n_bytes + DT_FLASH_PAGE_BYTES - 1u) / DT_FLASH_PAGE_BYTES) < 0
-        || put(start + DT_SLOT_FRONT_BYTES, (const uint8_t *)&head + DT_SLOT_FRONT_BYTES, sizeof head - DT_SLOT_FRONT_BYTES) < 0) {
+        || put(start + offsetof(dt_slot_t, hash), net->model->hash, DRNN_HASH_BYTES) < 0
+        || put(start + offsetof(dt_slot_t, config), &net->config, sizeof net->config) < 0) {
         return DT_ERR_STORE;
     }
-    uint32_t at = start + (uint32_t)sizeof head;
+    uint32_t at = start + (uint32_t)sizeof(dt_slot_t);
     drnn_tensor_t tensor;
     for (int id = 0; next_tensor(net, &id, &tensor);) {
         const uint32_t n_tensor = tensor.count * tensor.item_bytes;

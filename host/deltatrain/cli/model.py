@@ -38,6 +38,7 @@ from deltatrain.quantize import quantize as quantize_model
 from deltatrain.reference import DEFAULT_CLIP, DEFAULT_LEARNING_RATE
 from deltatrain.replay import with_exemplars
 from deltatrain.session import board_of
+from deltatrain.slots import slot_bytes
 from deltatrain.targets import Board
 from deltatrain.thresholds import Thresholds
 from deltatrain_codegen import export as build_firmware
@@ -300,6 +301,8 @@ def export(
     What RAM it will take is printed by purpose before anything is built, for training and for inference alone. A model
     that does not fit is refused, with the changes that would make it fit.
     """
+    if library and store:
+        raise InputError("--library holds no server, which a store belongs to; leave out one of --library and --store")
     quantized = QuantModel.load(model)
     training = plan_memory(quantized, plan, event_budget)
     quantized = for_inference(quantized) if inference else training
@@ -333,12 +336,15 @@ def export(
         "memory": quantized.memory.to_dict(),
         "arena_bytes": built.arena_bytes,
         "replay_bytes": quantized.replay_bytes,
+        "commit_bytes": slot_bytes(quantized) if store else 0,
     }
 
     def show(console: Console) -> None:
         console.print(f"{built.elf}: {built.flash_bytes:,} bytes of flash, {built.ram_bytes:,} bytes of RAM")
         if quantized.replay is not None:
             console.print(f"of the flash {quantized.replay_bytes:,} bytes hold {len(quantized.replay)} exemplars")
+        if store:
+            console.print(f"each of two slots takes {slot_bytes(quantized):,} bytes of non-volatile memory")
 
     terminal.result(values, show)
 

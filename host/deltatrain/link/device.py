@@ -254,7 +254,7 @@ class Device:
     # ---- non-volatile memory
 
     def commit(self) -> Committed:
-        """Keep weights, configuration and step over a loss of power: the device starts from there until the next commit.
+        """Keep weights, configuration and step over a loss of power: until the next commit, the device starts there.
 
         DeviceError when the firmware has no store; RefusedError when writing failed: the commit before is still whole.
         """

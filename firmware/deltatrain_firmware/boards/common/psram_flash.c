@@ -1,13 +1,21 @@
 /*
  * Flash that is RAM: of an emulator, whose memory can be a file that outlives it. As strict as flash is: a page is erased
- * as a whole, which takes its time, and what is programmed must be erased.
+ * as a whole, what is programmed must be erased, and both take their time, in which the emulator may be killed.
  */
 #include "dt_flash.h"
 
 #define WORDS(bytes) ((uint32_t)(bytes) / 4u)
 #define ERASED 0xFFFFFFFFu
+#define SLOWNESS 16u
 
-/* Word by word, as written here, for the emulator may be killed at any of them. */
+/* Far faster than flash, and far slower than RAM. */
+static void set(volatile uint32_t *word, uint32_t value)
+{
+    for (volatile uint32_t left = SLOWNESS; left != 0; left--) {
+    }
+    *word = value;
+}
+
 static volatile uint32_t *word_at(uint32_t at)
 {
     return (volatile uint32_t *)(uintptr_t)(dt_flash + at);
@@ -22,7 +30,7 @@ int dt_flash_erase(uint32_t page)
 {
     volatile uint32_t *word = word_at(page * DT_FLASH_PAGE_BYTES);
     for (uint32_t i = 0; i < WORDS(DT_FLASH_PAGE_BYTES); i++) {
-        word[i] = ERASED;
+        set(&word[i], ERASED);
     }
     return 0;
 }
@@ -36,7 +44,7 @@ int dt_flash_program(uint32_t at, const uint32_t *unit)
         }
     }
     for (uint32_t i = 0; i < WORDS(DT_FLASH_WRITE_BYTES); i++) {
-        word[i] = unit[i];
+        set(&word[i], unit[i]);
     }
     return 0;
 }
