@@ -17,7 +17,7 @@ import pytest
 from equality import words_of
 from numpy.typing import NDArray
 
-from deltatrain.errors import DeviceError, InputError
+from deltatrain.errors import DeviceError, InputError, LinkInterrupted
 from deltatrain.link import Device, RefusedError, protocol
 from deltatrain.link.frame import Decoder, encode
 from deltatrain.link.line import Line
@@ -402,12 +402,12 @@ def test_retries_are_bounded(native_device: Any, tiny_model: QuantModel) -> None
         assert time.monotonic() - started < 1.0
 
 
-def test_a_device_that_was_reset_asks_for_a_new_session(native_device: Any, tiny_model: QuantModel) -> None:
+def test_a_device_that_knows_another_session_gets_a_new_one(native_device: Any, tiny_model: QuantModel) -> None:
     with Device.open(native_device(tiny_model).url) as device:
         device._nonce ^= 1  # as if the device had never heard of this session
-        with pytest.raises(RefusedError, match="say hello first"):
+        with pytest.raises(LinkInterrupted, match="another program opened a session") as caught:
             device.begin()
-        device.hello()
+        assert (caught.value.restarted, caught.value.step) == (False, 0)
         device.begin()
 
 
@@ -472,10 +472,10 @@ def test_a_connection_that_ends_is_told_at_once() -> None:
 
 def test_a_device_that_dies_is_told_at_once(native_device: Any, tiny_model: QuantModel) -> None:
     native = native_device(tiny_model)
-    with Device.open(native.url, timeout=30) as device:
+    with Device.open(native.url, timeout=30, reopen=0.5) as device:
         native.process.kill()
         started = time.monotonic()
-        with pytest.raises(DeviceError, match="is lost"):
+        with pytest.raises(DeviceError, match=r"is lost .* could not be opened again for 0\.5 s"):
             for _ in range(3):
                 device.begin()
         assert time.monotonic() - started < 2

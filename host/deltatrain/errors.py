@@ -39,7 +39,7 @@ class DeviceError(DeltatrainError):
 class LinkInterrupted(DeviceError):
     """The session with a device was lost, and a new one is open: the device restarted, or another program took it.
 
-    The sample under way is gone, and so may be the configuration; whether its training step was applied is told by `step`.
+    The sample under way is gone, and so may be the configuration; `step` tells whether its training step was applied.
 
     Attributes
     ----------

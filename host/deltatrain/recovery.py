@@ -48,10 +48,10 @@ def train_from(
     """Train the samples at positions `first` to `end` - 1, each exactly once.
 
     The device must be configured by `settings`, and its step counter be that of the sample at `first`. After an
-    interruption it is configured anew, and training goes on with the sample that follows the device's last step: one that
-    restarted may have gone back, to its last commit or to the model in flash, and then earlier positions come again, also
-    those before `first`. The caller may use the device between two samples; an interruption there, which it has to bear,
-    is noticed here as well.
+    interruption it is configured anew, and training goes on with the sample that follows the device's last step: one
+    that restarted may have gone back, to its last commit or to the model in flash, and then earlier positions come
+    again, also those before `first`. The caller may use the device between two samples; an interruption there, which it
+    has to bear, is noticed here as well.
 
     Parameters
     ----------
