@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,6 +32,7 @@ from deltatrain.quant_model import QuantModel
 from deltatrain.replay import choose
 from deltatrain.run import read_events
 from deltatrain.run.stream import Stream
+from deltatrain.targets import Emulator, find_board
 from deltatrain.trained import state_of
 from deltatrain.training import Settings, streamed
 from deltatrain_core import CoreNetwork
@@ -251,7 +253,12 @@ def test_a_device_that_goes_away(
     process = start_process(
         "train", *options(model, tones, "--eval-every", 1, "--pull-every", 4, "--target", board.url, "--run", folder)
     )
-    wait_for_steps(folder, 9, process)
+    wait_for_steps(folder, 6, process)
+    board.restart()  # it goes on by itself
+    wait_for_steps(folder, 12, process)
+    restarts = events(folder, "resume")
+    assert [(event["source"], event["step"] % 4) for event in restarts] == [("folder", 0)]
+    assert events(folder, "interrupted")[0]["restarted"]
     board.kill()
     board.listener.close()
     _, said = process.communicate(timeout=120)
@@ -373,7 +380,7 @@ def test_what_is_refused(boards: Any, model: Path, strict: Path, tones: Path, tm
     assert "exists already" in refused(*pull, "--out", tmp_path / "here")
     assert run_json(*pull, "--out", tmp_path / "here", "--force")["step"] == 4
     # Firmware of another model.
-    another = replace(QuantModel.load(model), max_steps=39)
+    another = replace(QuantModel.load(model), max_steps=41)
     another.save(tmp_path / "another.safetensors")
     for command in (
         ("push", "--model", tmp_path / "another.safetensors"),
@@ -386,3 +393,33 @@ def test_what_is_refused(boards: Any, model: Path, strict: Path, tones: Path, tm
         "push", "--model", tmp_path / "broken.safetensors", *on
     )
     assert "no log" in refused("plot", "--log", tmp_path / "nothing.jsonl", "--out", tmp_path / "x.png")
+
+
+def test_a_device_with_a_store_comes_back_at_its_last_commit(
+    model: Path, tones: Path, uninterrupted: dict[str, Any], tmp_path: Path
+) -> None:
+    board = find_board("mps2-an386")
+    assert board is not None
+    for program in board.needs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed; `make setup` installs it")
+    run_json("export", "--model", model, "--store", "--out", tmp_path / "build")
+    elf, memory, folder = tmp_path / "build" / "firmware.elf", tmp_path / "nv.bin", tmp_path / "run"
+    pace = ("--commit-every", 20, "--pull-every", 2, "--eval-every", 2)
+    emulator = Emulator.start(board, elf, store=memory)
+    with emulator:
+        process = start_process("train", *options(model, tones, *pace, "--target", emulator.port, "--run", folder))
+        wait_for_steps(folder, 23, process)
+        os.kill(emulator.pid, signal.SIGKILL)
+        process.kill()
+        process.communicate()
+    committed = events(folder, "commit")[-1]["step"]
+    with Emulator.start(board, elf, store=memory) as emulator:
+        on = ("--resume", "--target", emulator.port, "--rollback", "never", "--commit-every", 100)
+        told = run_json("train", "--run", folder, *on)
+        resumed = events(folder, "resume")[0]
+        assert (resumed["source"], resumed["step"]) == ("store", committed) and committed == 20
+        assert resumed["lost"] > 0 and told["steps"] == N_NEW
+        assert_same(folder / "weights.safetensors", uninterrupted)
+        with Device.open(emulator.port) as device:
+            assert device.info.committed_step == told["step"]

@@ -255,10 +255,12 @@ class _Command:
 
     def _train(self, run: LongRun, pace: Pace) -> float | None:
         """Train to the end; the error on the test samples, where there are some."""
-        has_test = bool(len(self.job.test))
-        if has_test and run.journal.before is None and run.journal.step == run.journal.first_step:
+        if len(self.job.test) and run.journal.before is None and run.journal.step == run.journal.first_step:
             with self.terminal.bar("errors before") as progress:
-                run.evaluate(progress)
+                run.bearing(lambda: run.evaluate(progress))
+        return run.bearing(lambda: self._train_and_judge(run, pace))
+
+    def _train_and_judge(self, run: LongRun, pace: Pace) -> float | None:
         with self.terminal.bar("training on the device") as progress:
             run.train(progress)
         self._save(run, pace)
@@ -267,7 +269,7 @@ class _Command:
                 f"every sample was refused ({len(run.journal.refused)}), for its events exceed the firmware's budget; "
                 "export with a larger --event-budget"
             )
-        if not has_test:
+        if not len(self.job.test):
             return None
         with self.terminal.bar("errors after") as progress:
             return run.evaluate(progress).error

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from deltatrain.errors import InputError, LinkInterrupted
 from deltatrain.link import Device
@@ -20,6 +20,8 @@ from deltatrain.run.stream import Stream
 from deltatrain.totals import SUMMED
 from deltatrain.trained import pull
 from deltatrain.training import LOSS_ONE, Evaluation, Progress, Sample, evaluate
+
+T = TypeVar("T")
 
 PATIENCE = 8
 """Interruptions without a step between them that are borne."""
@@ -153,17 +155,25 @@ class LongRun:
 
     # ---- training
 
-    def train(self, progress: Progress) -> None:
-        """Train until all samples had their turn; Stopped after the step under way where somebody wishes that.
+    def bearing(self, work: Callable[[], T]) -> T:
+        """Do something that may be done again from wherever the device stands, as often as the line interrupts it.
 
         LinkInterrupted after too many interruptions in a row.
         """
-        while not self.finished:
+        interrupted = False
+        while True:
             try:
-                self._train(progress)
+                if interrupted:
+                    self.recover()
+                    interrupted = False
+                return work()
             except LinkInterrupted as interruption:
                 self._bear(interruption)
-                self.recover()
+                interrupted = True
+
+    def train(self, progress: Progress) -> None:
+        """Train until all samples had their turn; Stopped after the step under way where somebody wishes that."""
+        self.bearing(lambda: self._train(progress))
 
     def recover(self) -> Position:
         """Find out where the device stands, and stand there."""
