@@ -410,6 +410,22 @@ def test_pretrain_split_leaves_the_held_out_speaker_out(small: Dataset) -> None:
             datasets.pretrain_split(small, holdout, fraction, seed=0)
 
 
+def test_pretrain_split_takes_its_share_of_many_speakers_with_few_recordings() -> None:
+    n = 120
+    data = Dataset(
+        name="crowd",
+        features=tuple(np.zeros((2, 16), np.float32) for _ in range(n)),
+        labels=np.arange(n) % 2,
+        speakers=tuple(f"s{i // 2}" for i in range(n)),
+        indices=np.zeros(n, np.int64),
+        class_names=("no", "yes"),
+        config=FeatureConfig(),
+    )
+    train, validation = datasets.pretrain_split(data, [], 0.25, seed=0)
+    assert np.bincount(data.labels[validation]).tolist() == [15, 15]
+    assert sorted([*train, *validation]) == list(range(n))
+
+
 def test_index_split(small: Dataset) -> None:
     train, test = datasets.index_split(small, range(4, 6), ["eve"])
     assert set(small.indices[test]) == {4, 5} and set(small.indices[train]) == {0, 1, 2, 3}
