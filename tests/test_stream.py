@@ -193,6 +193,8 @@ def test_a_log_survives_a_cut_anywhere(tmp_path: Path) -> None:
     with Log(path) as log:
         log.write("start", step=0)
         log.write("step", **step(1))
+        with pytest.raises(InputError, match=r"another program writes to .*log.jsonl"):
+            Log(tmp_path / "other.jsonl", path)
     whole = path.read_bytes()
     first = whole.index(b"\n") + 1
     for end in range(len(whole) + 1):

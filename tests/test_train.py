@@ -350,6 +350,8 @@ def test_what_is_refused(boards: Any, model: Path, strict: Path, tones: Path, tm
     board, folder = boards(model), tmp_path / "run"
     on = ("--target", board.url)
     run_json("train", *options(model, tones, *on, "--steps", 4, "--run", folder))
+    tight = tmp_path / "tight"
+    run_json("train", *options(strict, tones, "--target", boards(strict).url, "--steps", 8, "--run", tight))
 
     def refused(*arguments: object) -> str:
         return str(run_json(*arguments, status=2))
@@ -372,6 +374,9 @@ def test_what_is_refused(boards: Any, model: Path, strict: Path, tones: Path, tm
         device.set_tensor("readout.bias", device.tensor("readout.bias") + 1)
     assert "holds weights that are not of this run" in refused(
         "train", "--run", folder, "--resume", "--target", other.url
+    )
+    assert "this one has room for all events, and would refuse other samples" in refused(
+        "train", "--run", tight, "--resume", *on
     )
     # Files that would be lost.
     pull = ("pull", "--model", model, *on)

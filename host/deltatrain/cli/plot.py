@@ -8,6 +8,7 @@ import click
 
 from deltatrain.cli.options import json_option
 from deltatrain.cli.terminal import Terminal
+from deltatrain.folders import make_folder
 from deltatrain.report.run_figure import run_figure
 
 
@@ -28,6 +29,7 @@ from deltatrain.report.run_figure import run_figure
 @json_option
 def plot(terminal: Terminal, log: Path, out: Path) -> None:
     """Draw a run: error, loss and sparsity over the steps, and the errors on the test samples."""
+    make_folder(out.parent)
     steps = run_figure(log, out)
     terminal.result(
         {"picture": str(out), "steps": steps}, lambda console: console.print(f"{out}: {steps} steps", markup=False)

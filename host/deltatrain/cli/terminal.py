@@ -59,7 +59,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """One line about what is being done, on standard error."""
-        self._progress_console.print(text, markup=False)
+        self._progress_console.print(text, markup=False, soft_wrap=True)
 
     def show(self, what: RenderableType) -> None:
         """The same for a table."""

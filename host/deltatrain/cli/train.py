@@ -17,9 +17,10 @@ from deltatrain.cli.job import Job, counted, make_job, settings_of
 from deltatrain.cli.options import data_options, json_option, target_option, training_options
 from deltatrain.cli.terminal import EXIT_INTERRUPTED, Terminal, percent
 from deltatrain.datasets import Dataset
-from deltatrain.errors import DeviceError, InputError
+from deltatrain.errors import DeltatrainError, InputError
 from deltatrain.folders import make_folder
 from deltatrain.link import Device
+from deltatrain.memory import BUDGET_ONE
 from deltatrain.order import Order
 from deltatrain.quant_model import QuantModel
 from deltatrain.rates import Rates
@@ -123,6 +124,8 @@ def train(
     ctx = click.get_current_context()
     given = {name for name in ctx.params if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
     pace = Pace(pull=pull_every, commit=commit_every or 0, evaluate=eval_every or 0)
+    if picture is not None:
+        make_folder(picture.parent)  # now rather than after the training
     with _folder(run_dir, resume) as folder:
         if resume:
             plan = folder.plan()
@@ -168,11 +171,13 @@ def train(
                     data_identity=job.dataset.identity(),
                     first_step=device.config().step,
                     samples=n_new,
+                    event_budget=device.info.memory.event_budget,
                     replay_rate=settings.replay_rate,
                     options={name: options[name] for name in OF_THE_RUN},
                 )
                 journal = Journal(plan.first_step, job.dataset.judged_by)
             else:
+                _check_budget(plan, device)
                 plan = folder.extend(plan, n_new)
                 journal = Journal.read(folder.log, plan.first_step, job.dataset.judged_by)
             command.carry_out(plan, journal, lines, pace, model, rollback, picture, resume)
@@ -216,11 +221,11 @@ class _Command:
                 self._draw(picture)
                 self._tell(run, None, False, stopped=True)
                 raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
-            except DeviceError as failure:
+            except DeltatrainError as failure:
                 run.event("interrupted", reason=str(failure), step=run.journal.step)
-                if self.again is None:
-                    raise
-                raise DeviceError(f"{failure}\nThe run is kept; go on with it: {self.again}") from failure
+                if self.again is not None:
+                    self.terminal.say(f"The run is kept; go on with it: {self.again}")
+                raise
         before = run.journal.before
         worse = error is not None and before is not None and error > before
         rolled_back = worse and _wants_rollback(self.terminal, rollback, before or 0.0, error or 0.0)
@@ -314,7 +319,7 @@ class _Command:
             text = f"{errors}{tested}{trained}, with {operations.reduction:.1f} times fewer operations than dense" + (
                 "; the old weights are back" if rolled_back else ""
             )
-        self.terminal.result(values, lambda console: console.print(text, markup=False))
+        self.terminal.result(values, lambda console: console.print(text, markup=False, soft_wrap=True))
 
 
 @contextmanager
@@ -360,6 +365,19 @@ def _check_same(plan: Plan, dataset: Dataset, replay_rate: float | None) -> None
         )
     if replay_rate not in (None, plan.replay_rate):
         raise InputError(f"the run was started with --replay-rate {plan.replay_rate:g}; leave it out")
+
+
+def _check_budget(plan: Plan, device: Device) -> None:
+    """InputError where the firmware would refuse other samples than that which the run was started on."""
+    if (budget := device.info.memory.event_budget) != plan.event_budget:
+        raise InputError(
+            f"the run was started on firmware with {_budget(plan.event_budget)}, this one has {_budget(budget)}, and "
+            "would refuse other samples; export it with the same --event-budget"
+        )
+
+
+def _budget(units: int) -> str:
+    return f"room for {units / BUDGET_ONE:.1%} of all events" if units else "room for all events"
 
 
 def _place(data: str) -> str:

@@ -39,6 +39,8 @@ class Plan:
         The device's step counter at the start.
     samples : int
         New samples to train on in all.
+    event_budget : int
+        Of the firmware: which samples it refuses; see `Memory`.
     replay_rate : float
         Exemplars trained for each new sample.
     options : mapping
@@ -51,6 +53,7 @@ class Plan:
     data_identity: str
     first_step: int
     samples: int
+    event_budget: int
     replay_rate: float
     options: Mapping[str, Any]
     version: int = VERSION

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from deltatrain.errors import InputError
 
@@ -45,18 +46,24 @@ class Log:
     Parameters
     ----------
     paths : Path
-        Files; a last line that was cut off is taken away first. InputError when one cannot be written.
+        Files; a last line that was cut off is taken away first. InputError when one cannot be written, or another
+        program writes to it.
     """
 
     def __init__(self, *paths: Path) -> None:
-        self._files = []
+        self._files: list[BinaryIO] = []
         for path in paths:
             try:
                 file = path.open("ab+")
             except OSError as error:
                 raise InputError(f"cannot write the log to {path} ({error.strerror}); name another file") from error
-            _cut_tail(file)
             self._files.append(file)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                self.close()
+                raise InputError(f"another program writes to {path}; wait for its end, or name another file") from error
+            _cut_tail(file)
 
     def write(self, event: str, **values: Any) -> dict[str, Any]:
         """Append an event; the line is in the file when this returns."""
@@ -81,7 +88,7 @@ class Log:
         self.close()
 
 
-def _cut_tail(file: Any) -> None:
+def _cut_tail(file: BinaryIO) -> None:
     """Take away what follows the last line's end."""
     end = place = file.seek(0, os.SEEK_END)
     while place > 0:
