@@ -107,7 +107,7 @@ def run_figure(log: Path, path_png: Path) -> int:
                 steps, errors, color=LIGHT["vermilion"], marker="o", linestyle="--", label="error of the test samples"
             )
         top.set_ylabel("error")
-        top.legend(loc="upper right", fontsize=10)
+        top.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=10)
         _curve(middle, *curves.means("loss", "count"), "green", "loss")
         middle.set_ylabel("loss")
         steps_of, occupancy = curves.means("occupancy", "occupancies")
