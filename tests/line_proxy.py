@@ -55,15 +55,21 @@ class LineProxy:
     """A line to the device behind `target()`, a local port; one connection at a time, as a serial line has one user.
 
     `outward` happens on the way to the device, `inward` (the same if not given) on the way back. Each direction draws
-    its own faults from the seed, chunk by chunk as they come.
+    its own faults from the seed, chunk by chunk as they come. `banner` is what the host hears first.
     """
 
     def __init__(
-        self, target: Callable[[], int], outward: Faults = CLEAN, inward: Faults | None = None, seed: int = 1
+        self,
+        target: Callable[[], int],
+        outward: Faults = CLEAN,
+        inward: Faults | None = None,
+        seed: int = 1,
+        banner: bytes = b"",
     ) -> None:
         self.faults = [outward, outward if inward is None else inward]
         self.count = Count()
         self._target = target
+        self._banner = banner
         self._rngs = [np.random.default_rng([seed, way]) for way in (0, 1)]
         self._ended = threading.Event()
         self._ends: list[socket.socket] = []
@@ -107,6 +113,7 @@ class LineProxy:
                     self._ends = [host, device]
                     for end in self._ends:
                         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    host.sendall(self._banner)
                     back = threading.Thread(target=self._pump, args=(device, host, 1), daemon=True)
                     back.start()
                     self._pump(host, device, 0)

@@ -15,18 +15,25 @@ from variants import build_failing, want
 
 from deltatrain.link import Device
 from deltatrain.quant_model import QuantModel
-from deltatrain.targets import Board, Emulator, boards, find_board
+from deltatrain.targets import Board, Emulator, Qemu, boards, find_board
 from deltatrain_codegen import export, ram_needed
 from deltatrain_codegen.elf import measure
 
 N_STEPS = 4
 NETWORKS = {"LSTM": ("lstm",), "GRU": ("gru",), "RNN": ("rnn",), "GRU, LSTM": ("gru", "lstm")}
-every_board = pytest.mark.parametrize("board", boards(), ids=lambda board: board.name)
+every_board = pytest.mark.parametrize(
+    "board", [board for board in boards() if isinstance(board.run, Qemu)], ids=lambda board: board.target
+)
 
 
 def need(board: Board) -> Board:
     """The board; skips where its compiler or emulator is absent."""
-    for program in board.needs:
+    return need_programs(board, *board.needs)
+
+
+def need_programs(board: Board, *programs: str) -> Board:
+    """The board; skips where a program is absent."""
+    for program in programs:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed; `make setup` installs it")
     return board
@@ -67,6 +74,18 @@ def test_every_board_tells_its_memory_and_counts_its_instructions(
     assert max(counted) - min(counted) <= 32
 
 
+@pytest.mark.parametrize("name", sorted({board.name for board in boards() if len(Board.load(board.folder)) > 1}))
+def test_a_board_that_can_be_run_in_several_ways_has_one_firmware(
+    name: str, tiny_model: QuantModel, tmp_path: Path
+) -> None:
+    """QEMU, Renode and the board itself get the same bytes; and one that nothing here emulates is at least built."""
+    built = []
+    for number, board in enumerate(board for board in boards() if board.name == name):
+        need_programs(board, board.compiler)
+        built.append(export(tiny_model, board, tmp_path / str(number)).elf.read_bytes())
+    assert len(built) > 1 and len(set(built)) == 1
+
+
 # What each processor knows of a fault. ARMv6-M has one fault for all, and none that a full stack could be told by.
 NOTHING_THERE = {
     "mps2-an385": 0x60000000,
@@ -76,6 +95,7 @@ NOTHING_THERE = {
     "mps3-an547": 0x5F000000,
     "microbit": 0x30000000,
     "riscv32-virt": 0x00200000,
+    "stm32f4": 0x60000000,
 }
 
 

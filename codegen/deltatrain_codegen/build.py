@@ -141,7 +141,6 @@ def compile_flags(board: Board, out_dir: Path) -> list[str]:
     return [
         *board.arch_flags,
         f'-DDT_BOARD_NAME="{board.name}"',
-        f"-DDT_COUNTER_HZ={board.counter_hz}u",
         f"-DDT_MAX_PAYLOAD={board.max_payload}",
         *(f"-D{name}={value:#x}u" for name, value in board.defines),
         *(f"-I{include}" for include in includes),

@@ -1,6 +1,6 @@
 /*
- * What a board must provide: its C files and those that it takes from boards/common. docs/ADDING_A_BOARD.md. The two
- * constants come from its board.toml. Its linker script, boards/common/sections.ld as a rule, places `.bss.dt_arena`,
+ * What a board must provide: its C files and those that it takes from boards/common. docs/ADDING_A_BOARD.md. Its name
+ * and, as a rule, the counter's rate come from its board.toml. Its linker script, boards/common/sections.ld as a rule, places `.bss.dt_arena`,
  * `.bss.dt_link` and the stack, and defines the symbols of dt_memory.c.
  */
 #ifndef DT_BOARD_H
@@ -14,7 +14,7 @@
 extern const char dt_board_name[];
 
 /* Ticks per second of dt_board_ticks. */
-extern const uint32_t dt_board_counter_hz;
+uint32_t dt_board_counter_hz(void);
 
 /* Start clocks, the serial line and the counter. Called once, before the rest. */
 void dt_board_init(void);

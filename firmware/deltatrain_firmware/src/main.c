@@ -26,7 +26,7 @@ int main(void)
     dt_board_init();
     dt_platform_t platform = {
         .board = dt_board_name,
-        .counter_hz = dt_board_counter_hz,
+        .counter_hz = dt_board_counter_hz(),
         .ticks = dt_board_ticks,
         .memory = dt_memory,
     };

@@ -10,17 +10,20 @@ from rich.console import Console
 
 from deltatrain.cli.options import DEFAULT_TARGET, json_option
 from deltatrain.cli.terminal import Terminal, table
+from deltatrain.errors import InputError
 from deltatrain.session import board_of, check_firmware
-from deltatrain.targets import Board, Emulator, start_background, stop_background
+from deltatrain.targets import Board, Emulator, Probe, start_background, stop_background, write_firmware
 from deltatrain.targets import boards as known_boards
 
 
 @click.command()
 @json_option
 def boards(terminal: Terminal) -> None:
-    """The boards: core, memory, and the Debian packages that building for each and emulating it take.
+    """The boards: core, memory, and what building for each and running it takes.
 
-    Everything about a board stands in its folder; docs/ADDING_A_BOARD.md tells how to add one.
+    One that is emulated (qemu:, renode:) is a target of every command. One that a debug probe writes to (pyocd:) is a
+    target of `export` and `flash`; name its serial port to the others. Everything about a board stands in its folder;
+    docs/BOARDS.md tells more, docs/ADDING_A_BOARD.md how to add one.
     """
     known = known_boards()
     values = {"boards": [_described(board) for board in known]}
@@ -32,11 +35,14 @@ def boards(terminal: Terminal) -> None:
                 board.core,
                 f"{board.ram_bytes // 1024} KiB",
                 f"{board.flash_bytes // 1024} KiB",
-                " ".join(board.packages),
+                "" if board.run is None else board.run.program,
             )
             for board in known
         ]
-        console.print(table(("target", "core", "RAM", "flash", "Debian packages"), rows))
+        console.print(table(("target", "core", "RAM", "flash", "run by"), rows))
+        console.print("\nWhat compiles for them and runs them comes from:")
+        for name, words in {name: words for board in known for name, words in board.install.items()}.items():
+            console.print(f"  {name}: {words}", markup=False, soft_wrap=True)
         console.print("A serial port with the firmware on it is a target too: /dev/ttyACM0, socket://HOST:PORT, …")
 
     terminal.result(values, show)
@@ -51,6 +57,7 @@ def _described(board: Board) -> dict[str, object]:
         "flash_bytes": board.flash_bytes,
         "needs": list(board.needs),
         "packages": list(board.packages),
+        "install": board.install,
     }
 
 
@@ -64,6 +71,7 @@ def _described(board: Board) -> dict[str, object]:
 )
 @click.option("--target", default=DEFAULT_TARGET, show_default=True, help="Where to put it: see `boards`.")
 @click.option("--foreground", is_flag=True, help="Hold the emulator until Ctrl-C instead of leaving it running.")
+@click.option("--probe", metavar="UID", help="The debug probe, where several are connected: see `pyocd list`.")
 @click.option(
     "--store",
     metavar="FILE",
@@ -72,10 +80,25 @@ def _described(board: Board) -> dict[str, object]:
     "commits are lost when the emulator ends]",
 )
 @json_option
-def flash(terminal: Terminal, elf: Path, target: str, foreground: bool, store: Path | None) -> None:
-    """Put firmware on a board; an emulator is started and left running in the background."""
+def flash(terminal: Terminal, elf: Path, target: str, foreground: bool, probe: str | None, store: Path | None) -> None:
+    """Put firmware on a board; an emulator is started and left running in the background.
+
+    
+    qemu:…, renode:…  the emulator's port is told, and is the default target of the commands that follow
+    pyocd:…           the board itself is written to through its debug probe; its serial port is yours to name
+    """
     board = board_of(target)
     check_firmware(elf, board)
+    if isinstance(board.run, Probe):
+        if store is not None:
+            raise InputError("--store is for emulators; the board keeps its non-volatile memory itself")
+        write_firmware(board.run, elf, probe)
+        line = board.run.line
+        terminal.result(
+            {"port": None, "line": line},
+            lambda console: console.print(f"{board.title} runs {elf}. Its serial line: {line}. Name it by --target."),
+        )
+        return
     if foreground:
         with Emulator.start(board, elf, store=store) as emulator:
             port = emulator.port

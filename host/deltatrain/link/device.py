@@ -53,7 +53,7 @@ class Device(LinkSession):
     def _opened(self, hello: Hello) -> None:
         self._items.clear()
         self._sample.clear()
-        board = find_board(hello.board)
+        board = find_board(hello.board, hello.counter_hz)
         self._ticks_per_instruction = None if board is None else board.ticks_per_instruction
 
     def check_model(self, expected: bytes) -> None:

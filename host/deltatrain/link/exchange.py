@@ -70,6 +70,8 @@ class Counters:
         Why.
     reopened : int
         How often the line was opened again.
+    bytes_out, bytes_in : int
+        Over the line, to the device and from it.
     """
 
     frames: int = 0
@@ -78,6 +80,8 @@ class Counters:
     replies_damaged: int = 0
     silences: int = 0
     reopened: int = 0
+    bytes_out: int = 0
+    bytes_in: int = 0
 
 
 class Exchange:
@@ -147,6 +151,7 @@ class Exchange:
                 self.counters.frames += 1
                 self.counters.repeated += sent > 1
                 sent_at = time.monotonic()
+                self.counters.bytes_out += len(frame)
                 self.line.write(frame)
                 outcome = self._await(command, sequence, wait + len(frame) * BITS_PER_BYTE / BAUD_RATE, is_mine)
             except LineLost as loss:
@@ -168,7 +173,6 @@ class Exchange:
                 waited += wait
             else:
                 damaged += 1
-                waited = 0.0
             talks_foreign = not self._known and self._heard.anything and time.monotonic() - started > FOREIGN_S
             if waited > (1 + self._retries) * longest - 1e-6 or damaged >= MAX_DAMAGED or talks_foreign:
                 raise self._failure(command, len(frame) - 1, sent, time.monotonic() - started)
@@ -181,6 +185,7 @@ class Exchange:
         damaged = self._decoder.damaged
         data = self.line.read(wait)
         while data:
+            self.counters.bytes_in += len(data)
             if not self._known:
                 self._heard.add(data)
             loss = None

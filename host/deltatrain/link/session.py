@@ -126,7 +126,8 @@ class LinkSession:
                 f"the firmware at {self._line.url} speaks another version of the protocol than this program "
                 f"({protocol.VERSION}); export and flash it again"
             ) from refusal
-        raw = self._unpack("dt_hello_reply_t", reply)
+        # What other versions answer is of another length, but the same at its start.
+        raw = self._unpack("dt_hello_reply_t", reply.ljust(protocol.size_of("dt_hello_reply_t"), b"\0"))
         if (raw.version, raw.abi_version) != (protocol.VERSION, protocol.ABI_VERSION):
             raise DeviceError(
                 f"the firmware at {self._line.url} has protocol {raw.version} and core ABI "

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from deltatrain.errors import DeviceError
 from deltatrain.targets.board import Board
-from deltatrain.targets.process import HOST, READY_S, await_ready, end, launch, started_at
+from deltatrain.targets.process import HOST, await_ready, end, launch, started_at
 from deltatrain.targets.state import state_dir
 
 PATTERN = "emulator-*.json"
@@ -52,9 +52,9 @@ def start_background(
         return process.poll() is None
 
     try:
-        if not await_ready(alive, number):
+        if not await_ready(alive, number, board.ready_s):
             words = log.read_text(errors="replace").strip() or "it said nothing"
-            state = f"did not answer for {READY_S:g} s" if alive() else f"ended (status {process.returncode})"
+            state = f"did not answer for {board.ready_s:g} s" if alive() else f"ended (status {process.returncode})"
             raise DeviceError(f"the emulator of {board.name} with {elf} {state}: {words}")
         port = f"socket://{HOST}:{number}"
         entry = BackgroundEmulator(process.pid, started_at(process.pid) or "", port, board.target, str(elf), model_hash)

@@ -12,7 +12,7 @@ from typing import IO, Self
 
 from deltatrain.errors import DeviceError
 from deltatrain.targets.board import Board
-from deltatrain.targets.process import HOST, READY_S, await_ready, end, launch
+from deltatrain.targets.process import HOST, await_ready, end, launch
 
 
 class Emulator:
@@ -63,7 +63,7 @@ class Emulator:
             raise
         emulator = cls(board, elf, process, port, messages)
         try:
-            if wait and not await_ready(lambda: emulator.alive, port):
+            if wait and not await_ready(lambda: emulator.alive, port, board.ready_s):
                 raise emulator._failure()
         except BaseException:
             emulator.stop()
@@ -113,6 +113,6 @@ class Emulator:
                 f"(status {self._process.returncode}): {words}"
             )
         return DeviceError(
-            f"the emulator of {self.board.name} runs, but {self.elf} did not answer for {READY_S:g} s "
+            f"the emulator of {self.board.name} runs, but {self.elf} did not answer for {self.board.ready_s:g} s "
             f"({words}); is it a firmware that `deltatrain export` built for this board?"
         )

@@ -1,7 +1,8 @@
 /*
- * An nRF51: its UART as the line, its TIMER0 as the counter. nRF51 Series Reference Manual, chapters 13 (clock),
- * 14 (GPIO), 18 (TIMER) and 29 (UART).
+ * An nRF51 or nRF52: its UART as the line (of an nRF52 the one without DMA), its TIMER0 as the counter. nRF51 Series
+ * Reference Manual, chapters 13 (clock), 14 (GPIO), 18 (TIMER) and 29 (UART); nRF52840 Product Specification, the same.
  */
+#include "counter32.h"
 #include "cortex_m.h"
 #include "dt_board.h"
 
@@ -33,7 +34,10 @@
 #define TIMER_CAPTURED REG(0x40008540u)
 #define TIMER_32_BITS 3u
 
-static uint32_t wraps, last;
+#ifdef DT_CACHE_CONTROL
+#define CACHE_CONTROL REG(DT_CACHE_CONTROL)
+#define CACHE_ENABLE 0x1u
+#endif
 
 int dt_board_interrupt(uint32_t irq)
 {
@@ -47,8 +51,9 @@ void dt_board_init(void)
     CLOCK_START_HF = 1;
     while (CLOCK_HF_STARTED == 0) {
     }
-    wraps = 0;
-    last = 0;
+#ifdef DT_CACHE_CONTROL
+    CACHE_CONTROL = CACHE_ENABLE;
+#endif
     TIMER_WIDTH = TIMER_32_BITS;
     TIMER_PRESCALER = 0;
     TIMER_START = 1;
@@ -89,12 +94,8 @@ void dt_board_write(const uint8_t *bytes, uint32_t n)
     }
 }
 
-/* The timer tells a wrap only to who asks: no call may last longer than one, 268 s, and no time between two is measured. */
-uint64_t dt_board_ticks(void)
+uint32_t dt_counter32(void)
 {
     TIMER_CAPTURE = 1;
-    const uint32_t now = TIMER_CAPTURED;
-    wraps += now < last;
-    last = now;
-    return (uint64_t)wraps << 32 | now;
+    return TIMER_CAPTURED;
 }
