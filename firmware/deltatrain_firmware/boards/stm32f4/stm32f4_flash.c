@@ -55,7 +55,6 @@ int dt_flash_erase(uint32_t page)
     const uint32_t sector = 4u + (at - SECTOR_4) / DT_FLASH_PAGE_BYTES;
     unlock(CR_ERASE_SECTOR | sector << CR_SECTOR_SHIFT | CR_WORDS);
     FLASH_CR |= CR_START;
-    __asm__ volatile("dsb" ::: "memory");
     return finish();
 }
 
@@ -63,6 +62,6 @@ int dt_flash_program(uint32_t at, const uint32_t *unit)
 {
     unlock(CR_PROGRAM | CR_WORDS);
     *(volatile uint32_t *)(uintptr_t)(dt_flash + at) = *unit;
-    __asm__ volatile("dsb" ::: "memory");
+    BARRIER();
     return finish();
 }
