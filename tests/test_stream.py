@@ -21,8 +21,9 @@ from deltatrain.personal import everybody, personal
 from deltatrain.quant_model import QuantModel
 from deltatrain.report.run_figure import run_figure
 from deltatrain.run import Journal, Log, read_events
+from deltatrain.samples import streamed
 from deltatrain.totals import SUMMED
-from deltatrain.training import evaluate, streamed
+from deltatrain.training import evaluate
 from deltatrain_core import CoreNetwork
 
 # ---- bounded memory
@@ -64,8 +65,8 @@ def test_a_data_set_is_never_whole_in_memory(
         write_sequences(folder, 60, n_in := 100, 400)
         model = make_integer_model(n_in, 4, 400, ("0", "1", "2"), readout="frames")
     else:
-        write_recordings(folder, 60, 8)
-        model = make_integer_model(16, 4, 800, ("no", "yes"))
+        write_recordings(folder, 600, 1)
+        model = make_integer_model(16, 4, 98, ("no", "yes"))
     n_in = model.n_in
     config = FeatureConfig(n_bands=n_in, max_frames=model.max_steps, mean=(0.0,) * n_in, std=(9.0,) * n_in)
     model = QuantModel(**{**vars(model), "features": config})

@@ -32,9 +32,10 @@ from deltatrain.quant_model import QuantModel
 from deltatrain.replay import choose
 from deltatrain.run import read_events
 from deltatrain.run.stream import Stream
+from deltatrain.samples import streamed
 from deltatrain.targets import Emulator, find_board
 from deltatrain.trained import state_of
-from deltatrain.training import Settings, streamed
+from deltatrain.training import Settings
 from deltatrain_core import CoreNetwork
 
 PER_CLASS = 2

@@ -22,9 +22,9 @@ from deltatrain.order import Order
 from deltatrain.quant_model import QuantModel
 from deltatrain.rates import Rates
 from deltatrain.replay import rate_over, taken, with_replay
+from deltatrain.samples import samples_of
 from deltatrain.session import opened
 from deltatrain.trained import put_weights, weights_of
-from deltatrain.training import samples_of
 from deltatrain_core import CoreNetwork
 
 

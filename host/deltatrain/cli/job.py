@@ -14,7 +14,8 @@ from deltatrain.cli.terminal import Terminal
 from deltatrain.datasets import Dataset
 from deltatrain.personal import everybody, first_pass, pretrained_on
 from deltatrain.quant_model import QuantModel
-from deltatrain.training import Sample, Settings, Step, streamed
+from deltatrain.samples import streamed
+from deltatrain.training import Sample, Settings, Step
 
 
 @dataclass(frozen=True)

@@ -151,11 +151,11 @@ class Dataset:
     def identity(self) -> str:
         """SHA-256, hexadecimal, of what the index says: items in their order with label, speaker, number and frames.
 
-        It tells whether two places hold the same data set, without reading the recordings.
+        It tells whether two places hold the same data set, whatever they are called, without reading the recordings.
         """
         lengths = [len(item) for item in self.features] if self.lengths is None else self.lengths.tolist()
         index = [self.labels.tolist(), list(self.speakers), self.indices.tolist(), lengths]
-        text = json.dumps([self.name, list(self.class_names), self.config.raw().to_dict(), index], sort_keys=True)
+        text = json.dumps([list(self.class_names), self.config.raw().to_dict(), index], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property

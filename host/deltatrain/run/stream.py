@@ -9,7 +9,8 @@ from deltatrain.fixed.rounding import draw
 from deltatrain.order import Order, Turns
 from deltatrain.quant_model import QuantModel
 from deltatrain.replay import exemplar
-from deltatrain.training import Sample, Settings, check_classes, sample_of
+from deltatrain.samples import check_classes, sample_of
+from deltatrain.training import Sample, Settings
 
 
 @dataclass(frozen=True)
