@@ -11,39 +11,9 @@ from typing import Any
 import deltatrain_firmware
 from deltatrain.errors import InputError
 from deltatrain.targets.run import Qemu, Renode, Run, apt_words, runs_of
+from deltatrain.targets.store import Store
 
 DESCRIPTION = "board.toml"
-
-
-@dataclass(frozen=True)
-class Store:
-    """A board's non-volatile memory: docs/POWER_LOSS.md.
-
-    Attributes
-    ----------
-    origin : int
-        Where the processor reads it.
-    page_bytes, pages : int
-        What is erased at once, and how often it is there; each of the two slots has half of them.
-    write_bytes : int
-        What is programmed at once.
-    sources : tuple of Path
-        Its driver: `dt_flash.h`.
-    erase_cycles : int or None
-        How often a page may be erased, as its maker says; None: without limit.
-    """
-
-    origin: int
-    page_bytes: int
-    pages: int
-    write_bytes: int
-    sources: tuple[Path, ...]
-    erase_cycles: int | None = None
-
-    @property
-    def slot_bytes(self) -> int:
-        """Room for one commit."""
-        return self.pages // 2 * self.page_bytes
 
 
 @dataclass(frozen=True)
@@ -173,7 +143,7 @@ class Board:
             counter_hz=counter_hz,
             ticks_per_instruction=ratio,
             run=run,
-            store=_store(text.get("store"), folder),
+            store=None if "store" not in text else Store.of(text["store"], folder),
         )
 
 
@@ -189,12 +159,6 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         key: _merged(base[key], value) if isinstance(value, dict) and key in base else value
         for key, value in over.items()
     }
-
-
-def _store(table: dict[str, Any] | None, folder: Path) -> Store | None:
-    if table is None:
-        return None
-    return Store(**{**table, "sources": tuple((folder / name).resolve() for name in table["sources"])})
 
 
 @cache
