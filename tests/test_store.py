@@ -105,6 +105,21 @@ def test_flash_too_small_for_two_commits_is_none(build_power: Callable[[int, int
     assert outcome.returncode == 0 and json.loads(outcome.stdout)["bytes"] == 0, outcome.stdout
 
 
+def test_the_driver_of_the_stm32f4_does_as_its_manual_says(tmp_path: Path) -> None:
+    """Above a controller written for this: keys, sectors, errors, and one that is absent or never ready."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed; `make setup` installs it")
+    root, program = deltatrain_firmware.root(), tmp_path / "flash"
+    places = (root / "src", root / "boards" / "stm32f4", root / "boards" / "common")
+    sizes = {"PAGE_BYTES": 131072, "PAGES": 2, "WRITE_BYTES": 4}
+    command = ["gcc", "-O1", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wno-int-to-pointer-cast", "-no-pie"]
+    command += [*(f"-DDT_FLASH_{name}={size}u" for name, size in sizes.items()), *(f"-I{place}" for place in places)]
+    source = NATIVE.with_name("flash_stm32f4.c")
+    subprocess.run([*command, source, "-Wl,--defsym=dt_flash=0x080C0000", "-o", program], check=True)
+    outcome = subprocess.run([program], capture_output=True, text=True, timeout=60)
+    assert outcome.returncode == 0, outcome.stdout
+
+
 # ---- on an emulator that is killed
 
 

@@ -6,6 +6,9 @@
 
 #define REG(address) (*(volatile uint32_t *)(address))
 
+/* Before a device is asked: what was written to memory has arrived there. */
+#define BARRIER() __asm__ volatile("dsb" ::: "memory")
+
 /* Brought by the board's drivers: serve interrupt `irq`. Returns 0 when nothing expects it. */
 int dt_board_interrupt(uint32_t irq);
 

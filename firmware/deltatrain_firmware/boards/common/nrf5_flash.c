@@ -46,5 +46,6 @@ int dt_flash_program(uint32_t at, const uint32_t *unit)
 {
     NVMC_CONFIG = CONFIG_WRITE;
     *(volatile uint32_t *)(uintptr_t)(dt_flash + at) = *unit;
+    BARRIER();
     return finish();
 }
