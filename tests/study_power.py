@@ -216,6 +216,7 @@ def cut_until(cuts: PowerCuts, kills: int, torn: int, shown: Callable[[range], A
     for number in shown(range(kills)):
         cuts.cut(in_commit=number % 3 != 0)
     while cuts.tally.torn < torn:
+        assert cuts.tally.kills < 10 * (kills + torn), "kills hardly ever hit a commit"
         cuts.cut(in_commit=True)
 
 
