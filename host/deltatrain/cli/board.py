@@ -10,7 +10,6 @@ from rich.console import Console
 
 from deltatrain.cli.options import DEFAULT_TARGET, json_option
 from deltatrain.cli.terminal import Terminal, table
-from deltatrain.errors import InputError
 from deltatrain.session import board_of, check_firmware
 from deltatrain.targets import Board, Emulator, Probe, start_background, stop_background, write_firmware
 from deltatrain.targets import boards as known_boards
@@ -71,7 +70,6 @@ def _described(board: Board) -> dict[str, object]:
 )
 @click.option("--target", default=DEFAULT_TARGET, show_default=True, help="Where to put it: see `boards`.")
 @click.option("--foreground", is_flag=True, help="Hold the emulator until Ctrl-C instead of leaving it running.")
-@click.option("--probe", metavar="UID", help="The debug probe, where several are connected: see `pyocd list`.")
 @click.option(
     "--store",
     metavar="FILE",
@@ -79,11 +77,12 @@ def _described(board: Board) -> dict[str, object]:
     help="File that keeps the emulated board's non-volatile memory; made where it is missing.  [default: none: "
     "commits are lost when the emulator ends]",
 )
+@click.option("--probe", metavar="UID", help="The debug probe, where several are connected: see `pyocd list`.")
 @json_option
-def flash(terminal: Terminal, elf: Path, target: str, foreground: bool, probe: str | None, store: Path | None) -> None:
+def flash(terminal: Terminal, elf: Path, target: str, foreground: bool, store: Path | None, probe: str | None) -> None:
     """Put firmware on a board; an emulator is started and left running in the background.
 
-    
+    \b
     qemu:…, renode:…  the emulator's port is told, and is the default target of the commands that follow
     pyocd:…           the board itself is written to through its debug probe; its serial port is yours to name
     """
@@ -91,7 +90,7 @@ def flash(terminal: Terminal, elf: Path, target: str, foreground: bool, probe: s
     check_firmware(elf, board)
     if isinstance(board.run, Probe):
         if store is not None:
-            raise InputError("--store is for emulators; the board keeps its non-volatile memory itself")
+            board.run.store_args(store)  # which refuses: the memory is the board's own
         write_firmware(board.run, elf, probe)
         line = board.run.line
         terminal.result(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from deltatrain.errors import DeviceError, InputError
+from deltatrain.errors import DeviceError
 from deltatrain.targets.board import Board
 from deltatrain.targets.run import Qemu, Renode, Run
 
@@ -54,14 +54,12 @@ def launch(
     program = find_program(run)
     if not elf.is_file():
         raise DeviceError(f"there is no firmware {elf}; build it with `deltatrain export`")
+    extra = [*(() if store is None else run.store_args(store)), *extra]
     with socket.create_server((HOST, 0), backlog=1) as listener:
         port = int(listener.getsockname()[1])
         if isinstance(run, Qemu):
-            kept = () if store is None else run.store_args(store)
-            command = [program, *qemu_arguments(run, elf, listener.fileno()), *kept, *extra]
+            command = [program, *qemu_arguments(run, elf, listener.fileno()), *extra]
             return _start(command, messages, outlive, pass_fds=[listener.fileno()]), port
-    if store is not None:
-        raise InputError(f"{board.target} keeps its non-volatile memory in no file; leave out --store")
     with _endless_input() as (read_end, write_end):
         command = [program, *renode_arguments(run, elf, port), *extra]
         return _start(command, messages, outlive, stdin=read_end, stdout=messages, pass_fds=[write_end]), port

@@ -49,6 +49,10 @@ class Run:
         """How to get it, in words."""
         return apt_words(self.packages)
 
+    def store_args(self, file: Path) -> list[str]:
+        """What makes a file the board's non-volatile memory; InputError where that cannot be."""
+        raise InputError(f"{self.target} keeps its non-volatile memory in no file; leave out --store {file}")
+
 
 @dataclass(frozen=True)
 class Qemu(Run):
@@ -63,7 +67,7 @@ class Qemu(Run):
     apt : str
         The Debian package that brings it.
     store : tuple of str
-        What makes `{file}` the board's non-volatile memory; none where the emulator cannot.
+        What it is told so that `{file}` is the board's non-volatile memory; empty where that cannot be.
     serial : int
         Which of the machine's serial lines is the link, from 0.
     counter_hz : int or None
@@ -91,9 +95,8 @@ class Qemu(Run):
         return (self.apt,)
 
     def store_args(self, file: Path) -> list[str]:
-        """What makes a file the board's non-volatile memory; InputError where the emulator cannot."""
         if not self.store:
-            raise InputError(f"{self.target} keeps its non-volatile memory in no file; leave out --store")
+            return super().store_args(file)
         # In QEMU's options a comma ends a value, and two are one.
         return [arg.format(file=str(file.resolve()).replace(",", ",,")) for arg in self.store]
 

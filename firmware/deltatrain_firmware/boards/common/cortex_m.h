@@ -18,4 +18,7 @@ void dt_interrupt_enable(uint32_t irq);
 /* Sleep until `irq` is pending, unless `ready` says that nothing need be waited for. It is not taken. */
 void dt_sleep(uint32_t irq, int (*ready)(void));
 
+/* Called by the board's drivers in dt_board_init: the chip's own watchdog was what reset it. */
+void dt_tell_watchdog(void);
+
 #endif

@@ -1,6 +1,7 @@
 /*
- * An nRF51 or nRF52: its UART as the line (of an nRF52 the one without DMA), its TIMER0 as the counter. nRF51 Series
- * Reference Manual, chapters 13 (clock), 14 (GPIO), 18 (TIMER) and 29 (UART); nRF52840 Product Specification, the same.
+ * An nRF51 or nRF52: its UART as the line (of an nRF52 the one without DMA), its TIMER0 as the counter, its WDT behind the
+ * watchdog. nRF51 Series Reference Manual, chapters 12 (POWER), 13 (CLOCK), 14 (GPIO), 18 (TIMER), 24 (WDT) and 29 (UART);
+ * nRF52840 Product Specification, the same.
  */
 #include "counter32.h"
 #include "cortex_m.h"
@@ -8,6 +9,15 @@
 
 #define CLOCK_START_HF REG(0x40000000u)
 #define CLOCK_HF_STARTED REG(0x40000100u)
+
+#define POWER_RESET_REASONS REG(0x40000400u)
+#define RESET_BY_WATCHDOG 0x2u
+
+#define WDT_START REG(0x40010000u)
+#define WDT_LAST REG(0x40010504u)
+#define WDT_CONFIG REG(0x4001050Cu)
+#define WDT_COUNTS_WHILE_AWAKE 0u
+#define WDT_64_S 0x1FFFFFu      /* at 32,768 Hz */
 
 #define GPIO_SET REG(0x50000508u)
 #define GPIO_OUTPUT REG(0x50000518u)
@@ -57,6 +67,16 @@ void dt_board_init(void)
     TIMER_WIDTH = TIMER_32_BITS;
     TIMER_PRESCALER = 0;
     TIMER_START = 1;
+
+    if ((POWER_RESET_REASONS & RESET_BY_WATCHDOG) != 0) {
+        dt_tell_watchdog();
+    }
+    POWER_RESET_REASONS = 0xFFFFFFFFu; /* what is written is forgotten */
+    /* A restart does not stop it: it goes on as it was set first. */
+    WDT_CONFIG = WDT_COUNTS_WHILE_AWAKE;
+    WDT_LAST = WDT_64_S;
+    WDT_START = 1;
+    dt_board_watch(0); /* no command may come for long: the beats that feed it begin */
 
     GPIO_SET = 1u << DT_UART_TX_PIN;
     GPIO_OUTPUT = 1u << DT_UART_TX_PIN;

@@ -1,6 +1,6 @@
 /*
- * An STM32F405 or F407: USART2 on PA2 and PA3 as the line, TIM2 as the counter. RM0090, Reference Manual, chapters 7 (RCC),
- * 8 (GPIO), 18 (TIM2) and 30 (USART).
+ * An STM32F405 or F407: USART2 on PA2 and PA3 as the line, TIM2 as the counter, IWDG behind the watchdog. RM0090, Reference
+ * Manual, chapters 7 (RCC), 8 (GPIO), 18 (TIM2), 21 (IWDG) and 30 (USART).
  *
  * It runs from the clock that reset starts, the internal one of 16 MHz, and waits for nothing: an emulator without RCC and
  * GPIO takes the same way.
@@ -14,9 +14,19 @@
 #define RCC_CR REG(0x40023800u)
 #define RCC_AHB1ENR REG(0x40023830u)
 #define RCC_APB1ENR REG(0x40023840u)
+#define RCC_CSR REG(0x40023874u)
 #define RCC_GPIOA 0x1u
 #define RCC_TIM2 0x1u
 #define RCC_USART2 0x20000u
+
+#define RCC_CSR_FORGET 0x01000000u
+#define RCC_CSR_IWDG 0x20000000u
+
+#define IWDG_KR REG(0x40003000u)
+#define IWDG_PR REG(0x40003004u)
+#define IWDG_START 0xCCCCu
+#define IWDG_UNLOCK 0x5555u
+#define IWDG_SLOWEST 6u         /* 32 s and more; at the fastest oscillator 22 s */
 
 #define GPIOA_MODER REG(0x40020000u)
 #define GPIOA_PUPDR REG(0x4002000Cu)
@@ -63,6 +73,16 @@ void dt_board_init(void)
     TIM2_ARR = 0xFFFFFFFFu;
     TIM2_EGR = TIM_UPDATE;
     TIM2_CR1 = TIM_ENABLE;
+
+    if ((RCC_CSR & RCC_CSR_IWDG) != 0) {
+        dt_tell_watchdog();
+    }
+    RCC_CSR |= RCC_CSR_FORGET;
+    IWDG_KR = IWDG_START;
+    IWDG_KR = IWDG_UNLOCK;
+    IWDG_PR = IWDG_SLOWEST;
+    REG(DT_WATCHDOG_FEED) = DT_WATCHDOG_KEY;
+    dt_board_watch(0); /* no command may come for long: the beats that feed it begin */
 
     USART2_BRR = (DT_USART_HZ + BAUD / 2u) / BAUD;
     USART2_CR1 = USART_ON | USART_RX_INTERRUPT;
