@@ -9,6 +9,7 @@ from deltatrain.cli.bench import bench_command
 from deltatrain.cli.board import boards, flash, stop
 from deltatrain.cli.demo import demo
 from deltatrain.cli.model import export, fit, quantize
+from deltatrain.cli.samples import samples
 from deltatrain.cli.study import study
 from deltatrain.cli.sweep import sweep
 from deltatrain.cli.terminal import Group
@@ -49,6 +50,7 @@ for command in (
     train,
     evaluate,
     compare,
+    samples,
     boards,
     bench_command,
     sweep,

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from deltatrain.datasets import digits, folder, fsdd, sequences
+from deltatrain.datasets import digits, folder, fsdd, har, sequences
 from deltatrain.datasets.base import Dataset, Loader, Utterance, check_labels
 from deltatrain.datasets.splits import N_FOLDS, fold_split, index_split, personal_split, pretrain_split
 from deltatrain.errors import DataError
@@ -34,6 +34,7 @@ DATA_DIR_VARIABLE = "DELTATRAIN_DATA"
 _LOADERS: Mapping[str, Loader] = {
     "digits": digits.load,
     "fsdd": fsdd.load,
+    "har": har.load,
 }
 
 

@@ -68,6 +68,8 @@ class Dataset:
     targets : tuple of N ndarrays, or None
         What each frame is to be taken for, in place of labels, which are 0 then: classes, shape (T,), int64, -1 for
         none; or values, shape (T, len(class_names)), float64, whose names `class_names` are.
+    spectra : bool
+        Whether the features are spectra of sound, which pre-training may vary as such.
 
     Raises
     ------
@@ -86,6 +88,7 @@ class Dataset:
     config: FeatureConfig
     was_cut: NDArray[np.bool_] | None = None
     targets: tuple[Targets, ...] | None = None
+    spectra: bool = True
 
     def __post_init__(self) -> None:
         n = len(self.features)

@@ -81,6 +81,7 @@ def load(folder: Path, config: FeatureConfig | None) -> Dataset:
         config=config,
         was_cut=np.array([len(item.x) > config.max_frames for item in items]),
         targets=tuple(item.targets[: config.max_frames] for item in items),
+        spectra=False,
     )
 
 
