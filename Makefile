@@ -17,11 +17,11 @@ CORE_SOURCES := $(wildcard $(CORE)/build_core.py $(CORE)/src/*.[ch] $(CORE)/incl
 PACKAGING := setup.cfg setup.py pyproject.toml
 NODE_MODULES := tests/micropython/node_modules
 
-.PHONY: help demo test setup study-speakers study-voices study-sweep study-parity study-weights study-drift \
-	study-equality study-cores study-replay study-growth study-192k digits clean debian
+.PHONY: help demo test test-micropython setup study-speakers study-voices study-sweep study-parity study-weights \
+	study-drift study-equality study-cores study-power study-replay study-growth study-192k digits clean debian
 
 help: ## list these targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: setup ## the main job on the embedded data: export, emulator, training on the device, comparison, report
 	@$(BIN)/deltatrain demo $(ARGS)
@@ -33,6 +33,9 @@ test: setup ## ruff, mypy (strict) and every test
 	$(BIN)/pytest -n $(JOBS) $(ARGS)
 
 setup: .venv/.core $(NODE_MODULES)/.made ## Debian packages, the Python environment .venv, and MicroPython for node, where missing
+
+test-micropython: setup ## the native module in MicroPython's own ports, under QEMU too (MPY_DIR=DIR, its source tree; ten minutes)
+	$(BIN)/python tests/study_micropython.py --data-dir $(or $(DATA_DIR),$(DELTATRAIN_DATA),../shared/data) $(ARGS)
 
 study-speakers: setup ## each speaker of fsdd held out, three seeds (DATA_DIR=DIR; about half an hour)
 	$(BIN)/deltatrain study personal --data fsdd --data-dir $(or $(DATA_DIR),$(DELTATRAIN_DATA),.) --jobs $(JOBS) $(ARGS)
@@ -63,6 +66,9 @@ study-replay: setup ## what stored exemplars of old speakers buy, on fsdd (DATA_
 
 study-192k: setup ## 56,000 parameters trained on fsdd in 192 KiB of RAM, every word compared (DATA_DIR=DIR; five minutes)
 	$(BIN)/python tools/study_192k.py --data-dir $(or $(DATA_DIR),$(DELTATRAIN_DATA),.) $(ARGS)
+
+study-power: setup ## 200 kills of an emulator that trains, every restart checked word by word (some five minutes)
+	$(BIN)/python tests/study_power.py $(ARGS)
 
 study-growth: setup ## a training step's cost by sparsity, frames, hidden units, layers: docs/growth.csv, .png (some minutes)
 	$(BIN)/python tools/bench_docs.py $(ARGS)

@@ -13,16 +13,17 @@ from elftools.elf.elffile import ELFFile
 
 from deltatrain.errors import DeviceError, InputError
 from deltatrain.link import Device
+from deltatrain.micropython import MicroPythonDevice
 from deltatrain.quant_model import QuantModel
 from deltatrain.story import FirmwareSize
-from deltatrain.targets import Board, Emulator, parse_target, running
+from deltatrain.targets import Board, Emulator, Probe, parse_target, running
 
 
 @dataclass
 class Session:
     """An open device, and what is known about where it runs; `model` has the device's own plan of memory."""
 
-    device: Device
+    device: Device | MicroPythonDevice
     board_title: str
     model: QuantModel
     build: FirmwareSize | None = None
@@ -41,18 +42,25 @@ def opened(target: str | None, model: QuantModel, out: Path | None, say: Callabl
     Parameters
     ----------
     target : str or None
-        `qemu:BOARD` builds the firmware (into `out`, or a temporary folder), by the plan of memory that takes the least
-        RAM, and emulates it until the block ends; a serial port is opened; None means the emulator that
-        `deltatrain flash` left running.
+        `qemu:BOARD` or `renode:BOARD` builds the firmware (into `out`, or a temporary folder), by the plan of memory
+        that takes the least RAM, and emulates it until the block ends; a serial port is opened; None means the emulator
+        that `deltatrain flash` left running.
 
     Raises
     ------
+    InputError
+        If there is no such target, or it is a board that is reached by its serial port.
     DeviceError
         If nothing answers there, or it holds another model.
     """
     where = parse_target(target or _left_running())
     if where.board is not None:
         board = where.board
+        if isinstance(board.run, Probe):
+            raise InputError(
+                f"{board.target} is written to by `deltatrain flash`; then give its serial port as --target: "
+                f"{board.run.line}"
+            )
         with tempfile.TemporaryDirectory(prefix="deltatrain-") as folder:
             size = _build(model, board, out or Path(folder), say)
             say(f"Starting {board.title}.")
@@ -63,7 +71,8 @@ def opened(target: str | None, model: QuantModel, out: Path | None, say: Callabl
                 device.check_model(model.hash())
                 yield Session(device, board.title, replace(model, memory=device.info.memory), size)
     else:
-        with Device.open(where.port or "") as device:
+        opened_device = MicroPythonDevice.open if where.micropython else Device.open
+        with opened_device(where.port or "") as device:
             device.check_model(model.hash())
             yield Session(device, device.info.board, replace(model, memory=device.info.memory))
 

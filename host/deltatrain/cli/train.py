@@ -26,13 +26,12 @@ from deltatrain.cli.terminal import Terminal, percent
 from deltatrain.comparison import compare as compare_engines
 from deltatrain.errors import CheckFailed, InputError
 from deltatrain.fixed import FixedNetwork
-from deltatrain.link import Device
 from deltatrain.personal import personal, pretrained_on
 from deltatrain.quant_model import QuantModel
 from deltatrain.rates import Rates
 from deltatrain.replay import rate_over, taken, with_replay
 from deltatrain.session import opened
-from deltatrain.training import Samples, Settings, Step, count_operations, samples_of
+from deltatrain.training import Engine, Samples, Settings, Step, count_operations, samples_of
 from deltatrain.training import evaluate as evaluate_engine
 from deltatrain.training import train as train_engine
 from deltatrain_core import CoreNetwork
@@ -236,7 +235,7 @@ class Flip:
             raise InputError(f"--flip {text}: {tensor} has elements 0 to {size - 1} of {bits} bits")
         return Flip(tensor, int(index), int(bit))
 
-    def apply(self, device: Device) -> None:
+    def apply(self, device: Engine) -> None:
         """Flip it."""
         values = device.tensor(self.tensor)
         unsigned = values.view(f"u{values.itemsize}")
