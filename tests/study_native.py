@@ -1,6 +1,6 @@
 """The native module in MicroPython's own ports, against the C core on this computer, word by word; also a program.
 
-    python tests/study_micropython.py --mpy-dir DIR --data-dir DIR
+    python tests/study_native.py --mpy-dir DIR --data-dir DIR
 
 builds the module for every architecture that there is a compiler for, and MicroPython's unix port (alone, and with the
 module built in) and QEMU port (Cortex-M3, Cortex-M4F) from its source tree, and trains real motion data there. Every
