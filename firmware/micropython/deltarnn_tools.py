@@ -23,22 +23,23 @@ def scale(numerator: int, denominator: int = 1) -> tuple[int, int]:
 def samples(name: str):
     """Of a file that `deltatrain samples` wrote each sample's frames, array('h') of T n_in, and its class."""
     with open(name, "rb") as file:
-        magic, n_in, _ = struct.unpack("<4sHH", file.read(8))
-        if magic != b"DRNX":
+        head = file.read(8)
+        if head[:4] != b"DRNX" or len(head) < 8:
             raise ValueError("%s is no file of samples" % name)
+        n_in = struct.unpack("<H", head[4:6])[0]
         while True:
             head = file.read(4)
             if not head:
                 return
-            n_frames, label = struct.unpack("<HH", head)
+            n_frames, label = struct.unpack("<HH", head + b"\0" * (4 - len(head)))
             data = file.read(2 * n_frames * n_in)
-            if len(data) < 2 * n_frames * n_in:
+            if len(head) < 4 or len(data) < 2 * n_frames * n_in:
                 raise ValueError("%s is cut off" % name)
             yield array("h", data), label
 
 
 class Inputs:
-    """From a sensor's readings to a model's inputs, in integers, by the file input.json of `deltatrain samples --raw`."""
+    """From a sensor's readings to a model's inputs, in integers, by input.json of `deltatrain samples --raw`."""
 
     def __init__(self, name: str) -> None:
         with open(name) as file:

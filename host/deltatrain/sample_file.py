@@ -1,7 +1,7 @@
 """Samples as a file that a board reads: `.drnx`. docs/MODEL_FILE.md says what each byte is.
 
-Frames are the device's input format, or raw readings of a sensor in units of its own, which a board turns into inputs by
-the integers of `input_scaling`.
+Frames are in the device's input format, or raw readings of a sensor in units of its own, which a board turns into
+inputs by the integers of `input_scaling`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def decode(data: bytes) -> list[tuple[NDArray[np.int16], int]]:
     """What `encode` was given; InputError where the file is foreign or cut off."""
     if len(data) < HEAD.size or not data.startswith(MAGIC):
         raise InputError("this is no file of samples; write it by `deltatrain samples`")
-    n_in, at, samples = HEAD.unpack_from(data)[1], HEAD.size, []
+    n_in, at = HEAD.unpack_from(data)[1], HEAD.size
+    samples: list[tuple[NDArray[np.int16], int]] = []
     while at < len(data):
         try:
             n_frames, label = SAMPLE.unpack_from(data, at)

@@ -1,9 +1,9 @@
 """Learn a person's movements on the board, from an accelerometer and a gyroscope.
 
 Every 2.56 seconds the board says what movement it took the last window for. Press Enter where it is right, or type the
-number of the right one: the board trains on that very window, which it has never stored, and keeps what it has learned in
-flash. Copy beside this file: the module `deltarnn` or `deltarnn_py`, deltarnn_tools.py, mpu6050.py, and what the host wrote,
-model.drnn and input.json (docs/MICROPYTHON.md).
+number of the right one: the board trains on that very window, whose readings it has never stored, and keeps what it has
+learned in flash. Copy beside this file: the module `deltarnn` or `deltarnn_py`, deltarnn_tools.py, mpu6050.py, and what
+the host wrote, model.drnn and input.json (docs/MICROPYTHON.md).
 """
 
 from deltarnn_tools import Inputs
@@ -25,7 +25,7 @@ def observe(net, imu, inputs):
 
 
 def main(imu, ask, n_windows):
-    """Observe, ask, learn. `ask` is given the names and the guess, and returns the right number, or None: learn nothing."""
+    """Observe, ask, learn. `ask(names, guess)` returns the right number, or None: learn nothing."""
     net, inputs = deltarnn.Network(MODEL, bytearray(deltarnn.arena_size(MODEL))), Inputs("input.json")
     try:
         net.load(WEIGHTS)
@@ -45,9 +45,14 @@ def ask_person(names, guess):
     return int(answer) if answer else guess
 
 
-if __name__ == "__main__":
+def start():
+    """On a board with an MPU-6050."""
     from machine import I2C, Pin
     from mpu6050 import MPU6050
 
-    # GP5 and GP4 of a Pico; on an ESP32 say 22 and 21.
-    main(MPU6050(I2C(0, scl=Pin(5), sda=Pin(4))), ask_person, 1000)
+    i2c = I2C(0, scl=Pin(5), sda=Pin(4))  # GP5 and GP4 of a Pico; on an ESP32 say 22 and 21
+    main(MPU6050(i2c), ask_person, 1000)
+
+
+if __name__ == "__main__":
+    start()

@@ -1,8 +1,8 @@
 """Let a keyword model learn its owner's voice on the board, from recordings that the host wrote as files.
 
-Prints the error before, trains once on each recording of train.drnx, prints the error after, and keeps the weights. Copy
-beside this file: the module `deltarnn` or `deltarnn_py`, deltarnn_tools.py, and what the host wrote, model.drnn, train.drnx and
-test.drnx (docs/MICROPYTHON.md).
+Prints the error before, trains once on each recording of train.drnx, prints the error after, and keeps the weights.
+Copy beside this file: the module `deltarnn` or `deltarnn_py`, deltarnn_tools.py, and what the host wrote, model.drnn,
+train.drnx and test.drnx (docs/MICROPYTHON.md).
 """
 
 from deltarnn_tools import samples, scale

@@ -36,7 +36,7 @@ from deltatrain.training import samples_of
     "--raw",
     metavar="UNIT",
     type=click.FloatRange(min=0, min_open=True),
-    help="Write readings in units of UNIT, as a sensor gives them, and input.json, by which a board makes inputs of them.",
+    help="Write readings in units of UNIT, as a sensor gives them, and input.json, which makes inputs of them.",
 )
 @click.option(
     "--out",

@@ -3,8 +3,8 @@
 `acc_expEE_userUU.txt` and `gyro_expEE_userUU.txt` hold three numbers a line, 50 a second, in m/s² and rad/s; a line
 `experiment user activity first last` of `labels.txt` says that its lines first to last (from 1) are of that activity.
 
-An item is a window of 64 frames, 2.56 s, each frame the mean of two readings of all six axes; windows of one passage follow
-one another without overlap, and what is left at its end is dropped. People stand in the place of speakers.
+An item is a window of 64 frames, 2.56 s, each frame the mean of two readings of all six axes; windows of one passage
+follow one another without overlap, and what is left at its end is dropped. People stand in the place of speakers.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _readings(folder: Path, experiment: int, user: int) -> NDArray[np.float64]:
     acceleration, rotation = (_table(folder / f"{sensor}_{name}", 3) for sensor in ("acc", "gyro"))
     if len(acceleration) != len(rotation):
         raise DataError(
-            f"{folder}: acc_{name} has {len(acceleration)} lines and gyro_{name} {len(rotation)}; take both from the source"
+            f"{folder}: acc_{name} has {len(acceleration)} lines, gyro_{name} {len(rotation)}; take both anew"
         )
     return np.concatenate([acceleration, rotation], axis=1)
 
