@@ -18,7 +18,7 @@ PACKAGING := setup.cfg setup.py pyproject.toml
 NODE_MODULES := tests/micropython/node_modules
 
 .PHONY: help demo test test-micropython setup study-speakers study-voices study-sweep study-parity study-weights \
-	study-drift study-equality study-cores study-replay study-growth study-192k digits clean debian
+	study-drift study-equality study-cores study-power study-replay study-growth study-192k digits clean debian
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -66,6 +66,9 @@ study-replay: setup ## what stored exemplars of old speakers buy, on fsdd (DATA_
 
 study-192k: setup ## 56,000 parameters trained on fsdd in 192 KiB of RAM, every word compared (DATA_DIR=DIR; five minutes)
 	$(BIN)/python tools/study_192k.py --data-dir $(or $(DATA_DIR),$(DELTATRAIN_DATA),.) $(ARGS)
+
+study-power: setup ## 200 kills of an emulator that trains, every restart checked word by word (some five minutes)
+	$(BIN)/python tests/study_power.py $(ARGS)
 
 study-growth: setup ## a training step's cost by sparsity, frames, hidden units, layers: docs/growth.csv, .png (some minutes)
 	$(BIN)/python tools/bench_docs.py $(ARGS)

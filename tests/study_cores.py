@@ -27,7 +27,7 @@ from deltatrain.fixed import FixedNetwork
 from deltatrain.link import Device
 from deltatrain.quant_model import QuantModel
 from deltatrain.reference import READOUT_KINDS
-from deltatrain.targets import Board, Emulator, boards, parse_target
+from deltatrain.targets import Board, Emulator, Qemu, boards, parse_target
 from deltatrain.training import Sample, Settings
 from deltatrain_codegen import export, ram_needed
 from deltatrain_core import CoreNetwork
@@ -135,7 +135,8 @@ def main(targets: tuple[str, ...], steps: int, models: int, seed: int, jobs: int
     The last line is `N steps, M words compared, 0 words differ`; where one does, exit status 1, the first tensor and
     index with both values, and how to repeat it.
     """
-    chosen = [board for board in boards() if not targets or board in [parse_target(name).board for name in targets]]
+    named = [parse_target(name).board for name in targets]
+    chosen = [board for board in boards() if (board in named if targets else isinstance(board.run, Qemu))]
     shards = [Shard(board, cells, steps, seed + i) for i in range(models) for cells in NETWORKS for board in chosen]
     totals: dict[tuple[str, str], list[int]] = {
         (b.name, ", ".join(cells)): [0, 0] for b in chosen for cells in NETWORKS

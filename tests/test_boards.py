@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import socket
 import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from equality import random_model, random_settings
 from study_cores import train_on
-from variants import build_failing, want
+from variants import build_failing, symbol, want
 
+from deltatrain.errors import DeviceError
 from deltatrain.link import Device
 from deltatrain.quant_model import QuantModel
-from deltatrain.targets import Board, Emulator, boards, find_board
+from deltatrain.targets import Board, Emulator, Qemu, boards, find_board
 from deltatrain_codegen import export, ram_needed
 from deltatrain_codegen.elf import measure
 
 N_STEPS = 4
 NETWORKS = {"LSTM": ("lstm",), "GRU": ("gru",), "RNN": ("rnn",), "GRU, LSTM": ("gru", "lstm")}
-every_board = pytest.mark.parametrize("board", boards(), ids=lambda board: board.name)
+every_board = pytest.mark.parametrize(
+    "board", [board for board in boards() if isinstance(board.run, Qemu)], ids=lambda board: board.target
+)
 
 
 def need(board: Board) -> Board:
     """The board; skips where its compiler or emulator is absent."""
-    for program in board.needs:
+    return need_programs(board, *board.needs)
+
+
+def need_programs(board: Board, *programs: str) -> Board:
+    """The board; skips where a program is absent."""
+    for program in programs:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed; `make setup` installs it")
     return board
@@ -67,6 +80,28 @@ def test_every_board_tells_its_memory_and_counts_its_instructions(
     assert max(counted) - min(counted) <= 32
 
 
+@pytest.mark.parametrize("name", sorted({board.name for board in boards() if len(Board.load(board.folder)) > 1}))
+def test_a_board_that_can_be_run_in_several_ways_has_one_firmware(
+    name: str, tiny_model: QuantModel, tmp_path: Path
+) -> None:
+    """QEMU, Renode and the board itself get the same bytes; and one that nothing here emulates is at least built."""
+    built = []
+    for number, board in enumerate(board for board in boards() if board.name == name):
+        need_programs(board, board.compiler)
+        built.append(export(tiny_model, board, tmp_path / str(number)).elf.read_bytes())
+    assert len(built) > 1 and len(set(built)) == 1
+
+
+def test_a_store_that_the_emulator_does_not_model_is_none(tiny_model: QuantModel, tmp_path: Path) -> None:
+    """The firmware of the STM32F4 finds its flash controller on the board and in Renode; in QEMU it does without."""
+    board = find_board("stm32f4")
+    assert board is not None
+    built = export(tiny_model, need(board), tmp_path, store=True)
+    with Emulator.start(board, built.elf) as emulator, Device.open(emulator.port) as device:
+        assert device.info.store == "none"
+        device.begin()
+
+
 # What each processor knows of a fault. ARMv6-M has one fault for all, and none that a full stack could be told by.
 NOTHING_THERE = {
     "mps2-an385": 0x60000000,
@@ -76,6 +111,7 @@ NOTHING_THERE = {
     "mps3-an547": 0x5F000000,
     "microbit": 0x30000000,
     "riscv32-virt": 0x00200000,
+    "stm32f4": 0x60000000,
 }
 
 
@@ -88,6 +124,60 @@ def test_a_fault_restarts_the_board_and_is_told(board: Board, tiny_model: QuantM
             assert device.info.fault == ("hard" if board.core == "Cortex-M0" else fault)
             # The program counter of a fault lies in the code; at a stack overflow there is no saying.
             assert device.info.fault_address == 0 if fault == "stack" else device.info.fault_address in code
+            device.begin()
+    if board.core != "RV32IMC":  # QEMU's machine virt has no watchdog
+        with Emulator.start(board, elf, want(elf, "watchdog")) as emulator:
+            hang(emulator.port)
+            with Device.open(emulator.port) as device:
+                assert device.info.fault == "watchdog" and device.info.fault_address in code
+                # Waiting is no command: it may take as long as it likes.
+                time.sleep(2 if board.name == "mps2-an386" else 0)
+                device.begin()
+
+
+@pytest.mark.parametrize("name", ["stm32f4", "microbit"])
+def test_a_chips_own_watchdog_is_fed_before_the_first_command(
+    name: str, tiny_model: QuantModel, tmp_path: Path
+) -> None:
+    """QEMU has no IWDG or WDT that could bite; but the beats that feed them are counted, in a word of the firmware."""
+    board = find_board(name)
+    assert board is not None and "DT_WATCHDOG_FEED" in dict(board.defines)
+    elf = export(tiny_model, need(board), tmp_path).elf
+    monitor = ["-qmp", f"unix:{tmp_path / 'qmp'},server=on,wait=off"]
+    with Emulator.start(board, elf, monitor, wait=False), qmp(tmp_path / "qmp") as ask:
+        deadline = time.monotonic() + 20
+        while int(ask(f"xp /1wx {symbol(elf, 'beats_left'):#x}").split()[-1], 16) == 0:
+            assert time.monotonic() < deadline, "no beat in 20 s"
+            time.sleep(0.1)
+
+
+@contextmanager
+def qmp(path: Path) -> Iterator[Callable[[str], str]]:
+    """What QEMU's monitor answers to a command."""
+    deadline = time.monotonic() + 10
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with socket.socket(socket.AF_UNIX) as line:
+        line.connect(str(path))
+        with line.makefile("rw") as stream:
+
+            def call(request: dict[str, object]) -> str:
+                stream.write(json.dumps(request) + "\n")
+                stream.flush()
+                while "return" not in (answer := json.loads(stream.readline())):
+                    pass
+                return str(answer["return"])
+
+            stream.readline()
+            call({"execute": "qmp_capabilities"})
+            yield lambda text: call({"execute": "human-monitor-command", "arguments": {"command-line": text}})
+
+
+def hang(port: str) -> None:
+    """Send the command that never ends; what it gets for an answer is a restart."""
+    with Device.open(port) as device:
+        assert device.info.fault == "none"
+        with pytest.raises(DeviceError):
             device.begin()
 
 

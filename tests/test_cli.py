@@ -191,6 +191,7 @@ def test_boards_are_listed() -> None:
     assert known["qemu:mps2-an386"]["packages"] == ["gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "qemu-system-arm"]
     for board in known.values():
         assert board["core"] and board["ram_bytes"] > 0 and board["flash_bytes"] > 0 and len(board["needs"]) == 2
+        assert set(board["install"]) == set(board["needs"])
     assert all(target in run("boards").stdout for target in known)
 
 

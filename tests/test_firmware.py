@@ -468,6 +468,22 @@ def test_every_board_is_described_wholly() -> None:
             assert path.is_file(), path
         assert parse_target(board.target).board == board
         assert len(board.name) < 32  # fits the hello
+    assert len({board.target for board in boards()}) == len(boards())
+    assert {board.target for board in boards()} >= {
+        "qemu:netduinoplus2",
+        "renode:stm32f4_discovery",
+        "pyocd:stm32f4_discovery",
+        "renode:nrf52840dk_nrf52840",
+        "pyocd:nrf52840dk",
+    }
+
+
+def test_a_counter_tells_instructions_only_where_it_runs_as_the_emulated_one() -> None:
+    """The same firmware answers with the same name in QEMU and on a chip: there its ticks are cycles."""
+    emulated, chip = find_board("stm32f4", 1_000_000_000), find_board("stm32f4", 16_000_000)
+    assert emulated is not None and emulated.ticks_per_instruction == (1, 1)
+    assert chip is not None and chip.ticks_per_instruction is None
+    assert find_board("stm32f4", 5) is None
 
 
 @pytest.mark.parametrize("port", ["/dev/ttyACM0", "socket://127.0.0.1:5555", "rfc2217://host:7", "COM3"])
@@ -476,7 +492,7 @@ def test_ports_are_targets(port: str) -> None:
     assert (target.board, target.port) == (None, port)
 
 
-@pytest.mark.parametrize("text", ["", "qemu:", "qemu:nothing", "renode:mps2-an386", "mps2-an386"])
+@pytest.mark.parametrize("text", ["", "qemu:", "qemu:nothing", "renode:mps2-an386", "mps2-an386", "stm32f4"])
 def test_an_unknown_target_is_told_with_the_known(text: str) -> None:
     with pytest.raises(InputError, match="qemu:mps2-an386"):
         parse_target(text)

@@ -14,23 +14,29 @@ from deltatrain_codegen import generate
 from deltatrain_codegen.build import compile_flags, firmware_sources, link_flags
 
 
-def build_variant(board: Board, model: QuantModel, folder: Path, main: str) -> Path:
-    """The firmware with `main` put before its own: `int __real_main(void)` is the true one."""
+def build_variant(board: Board, model: QuantModel, folder: Path, main: str, *flags: str) -> Path:
+    """The firmware with `main` put before its own: `int __real_main(void)` is the true one.
+
+    `flags` are further ones of the compiler, `-Wl,--wrap=NAME` for another function than `main`.
+    """
     for name, text in generate(model).items():
         (folder / name).write_text(text, encoding="utf-8")
     extra = folder / "before_main.c"
     extra.write_text('#include "dt_board.h"\nint __real_main(void);\nint __wrap_main(void);\n' + main)
     sources = [*firmware_sources(board), folder / "dt_model.c", extra]
     elf = folder / "variant.elf"
-    flags = ("-std=gnu11", "-O1", *compile_flags(board, folder), "-Wl,--wrap=main", *link_flags(board))
-    subprocess.run([board.compiler, *flags, *map(str, sources), "-lgcc", "-o", str(elf)], check=True)
+    all_flags = ("-std=gnu11", "-O1", *compile_flags(board, folder), "-Wl,--wrap=main", *flags, *link_flags(board))
+    subprocess.run([board.compiler, *all_flags, *map(str, sources), "-lgcc", "-o", str(elf)], check=True)
     return elf
 
 
 # In the order of `wanted`: what makes a processor fault, by the link's name of the fault where it has one.
-FAULTS = ("usage", "bus", "alignment", "stack")
+FAULTS = ("usage", "bus", "alignment", "stack", "watchdog")
 FAILING = """
+#include "drnn.h"
+
 static volatile uint32_t started_before __attribute__((section(".bss.dt_noinit")));
+static volatile uint32_t hung_before __attribute__((section(".bss.dt_noinit")));
 volatile uint32_t wanted __attribute__((section(".bss.dt_noinit")));
 static volatile uint32_t depth;
 static uint32_t words[2];
@@ -59,27 +65,45 @@ int __wrap_main(void)
             *(volatile uint32_t *)odd = 1;
             break;
         }
-        default:
+        case 3:
             (void)fail_at(0);
         }
     }
     return __real_main();
 }
+
+int __real_drnn_begin(drnn_t *net);
+int __wrap_drnn_begin(drnn_t *net);
+int __wrap_drnn_begin(drnn_t *net)
+{
+    if (wanted == 4 && hung_before != 0x600DCAFEu) { /* what QEMU was told is there again after a restart */
+        hung_before = 0x600DCAFEu;
+        for (;;) {
+        }
+    }
+    return __real_drnn_begin(net);
+}
 """
 
 
 def build_failing(board: Board, model: QuantModel, folder: Path, nothing_there: int) -> Path:
-    """Firmware that fails as `want` says at its first start, and not again.
+    """Firmware that fails as `want` says at its first start, or hangs in its first DT_CMD_BEGIN, and not again.
 
-    `nothing_there` is an address at which the board has neither memory nor device.
+    `nothing_there` is an address at which the board has neither memory nor device. The watchdog waits for two beats.
     """
-    return build_variant(board, model, folder, f"#define NOTHING_THERE {nothing_there:#x}u\n{FAILING}")
+    main = f"#define NOTHING_THERE {nothing_there:#x}u\n{FAILING}"
+    return build_variant(board, model, folder, main, "-Wl,--wrap=drnn_begin", "-DDT_WATCHDOG_BEATS=2u")
+
+
+def symbol(elf: Path, name: str) -> int:
+    """The address of a variable of a firmware."""
+    with elf.open("rb") as file:
+        table = ELFFile(file).get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection)
+        (address,) = (entry["st_value"] for entry in table.iter_symbols() if entry.name == name)
+    return int(address)
 
 
 def want(elf: Path, fault: str) -> list[str]:
     """What QEMU must be told so that this firmware fails in this way."""
-    with elf.open("rb") as file:
-        table = ELFFile(file).get_section_by_name(".symtab")
-        assert isinstance(table, SymbolTableSection)
-        (address,) = (symbol["st_value"] for symbol in table.iter_symbols() if symbol.name == "wanted")
-    return ["-device", f"loader,addr={address:#x},data={FAULTS.index(fault)},data-len=4"]
+    return ["-device", f"loader,addr={symbol(elf, 'wanted'):#x},data={FAULTS.index(fault)},data-len=4"]

@@ -14,11 +14,12 @@ import deltatrain_core
 import deltatrain_firmware
 from deltatrain.errors import BuildError
 from deltatrain.quant_model import QuantModel
-from deltatrain.targets import Board
+from deltatrain.targets import Board, Store
 from deltatrain_codegen.elf import measure
 from deltatrain_codegen.generate import SOURCE, generate
 from deltatrain_codegen.memory import check_fits, flash_refusal
 from deltatrain_codegen.plan import arena_plan
+from deltatrain_codegen.store import with_store
 
 ELF = "firmware.elf"
 
@@ -55,7 +56,12 @@ class ExportResult:
 
 
 def export(
-    model: QuantModel, board: Board, out_dir: Path, progress: Progress | None = None, phases: bool = False
+    model: QuantModel,
+    board: Board,
+    out_dir: Path,
+    progress: Progress | None = None,
+    phases: bool = False,
+    store: bool = False,
 ) -> ExportResult:
     """Write a model's sources and build the firmware for a board.
 
@@ -70,16 +76,19 @@ def export(
         Called with a line of text as each part starts.
     phases : bool
         Whether the core tells the time of each phase (`dt_phase.h`), for measurements: it then takes more.
+    store : bool
+        Whether it can commit what it learned to the board's non-volatile memory.
 
     Raises
     ------
     BuildError
-        If the model does not fit the board's RAM (before anything is written), there is no compiler, the
-        folder cannot be written, or the compiler or linker refuses.
+        If the model does not fit the board's RAM or store (before anything is written), there is no compiler,
+        the folder cannot be written, or the compiler or linker refuses.
     ModelError
         If the C core does not support the model.
     """
     tell = progress or (lambda _: None)
+    board, built_in = with_store(model, board) if store else (board, None)
     check_fits(model, board)
     compiler = find_compiler(board)
     tell(f"generating C for {board.name}")
@@ -92,7 +101,7 @@ def export(
             (out_dir / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise BuildError(f"cannot write to {out_dir} ({error.strerror}); name another folder") from error
-    _build(compiler, board, model, out_dir, elf, tell, phases)
+    _build(compiler, board, model, out_dir, elf, tell, phases, built_in)
     size = measure(elf)
     if size.flash_bytes > board.flash_bytes:
         elf.unlink()
@@ -132,7 +141,6 @@ def compile_flags(board: Board, out_dir: Path) -> list[str]:
     return [
         *board.arch_flags,
         f'-DDT_BOARD_NAME="{board.name}"',
-        f"-DDT_COUNTER_HZ={board.counter_hz}u",
         f"-DDT_MAX_PAYLOAD={board.max_payload}",
         *(f"-D{name}={value:#x}u" for name, value in board.defines),
         *(f"-I{include}" for include in includes),
@@ -148,6 +156,8 @@ def link_flags(board: Board) -> list[str]:
         "dt_ram_bytes": board.ram_bytes,
         "dt_stack_bytes": board.stack_bytes,
     }
+    if board.store is not None:
+        places["dt_flash"] = board.store.origin
     return [
         *LINK_FLAGS,
         *(f"-Wl,--defsym={name}={value:#x}" for name, value in places.items()),
@@ -167,14 +177,34 @@ def choice_flags(model: QuantModel) -> list[str]:
     ]
 
 
+def store_flags(store: Store) -> list[str]:
+    """What compiling the server, the store and its driver takes, to build the store in."""
+    return [
+        "-DDT_STORE",
+        f"-DDT_FLASH_PAGE_BYTES={store.page_bytes}u",
+        f"-DDT_FLASH_PAGES={store.pages}u",
+        f"-DDT_FLASH_WRITE_BYTES={store.write_bytes}u",
+    ]
+
+
 def _build(
-    compiler: str, board: Board, model: QuantModel, out_dir: Path, elf: Path, tell: Progress, phases: bool
+    compiler: str,
+    board: Board,
+    model: QuantModel,
+    out_dir: Path,
+    elf: Path,
+    tell: Progress,
+    phases: bool,
+    store: Store | None,
 ) -> None:
     sources = [*firmware_sources(board), out_dir / SOURCE]
     flags = [*compile_flags(board, out_dir), *choice_flags(model)]
     if phases:
         sources.append(deltatrain_firmware.phases().with_suffix(".c"))
         flags += ["-include", str(deltatrain_firmware.phases())]
+    if store is not None:
+        sources += store.sources
+        flags += store_flags(store)
     compile_and_link(compiler, board, sources, flags, elf, tell)
 
 

@@ -16,7 +16,7 @@ from deltatrain.link import Device
 from deltatrain.micropython import MicroPythonDevice
 from deltatrain.quant_model import QuantModel
 from deltatrain.story import FirmwareSize
-from deltatrain.targets import Board, Emulator, parse_target, running
+from deltatrain.targets import Board, Emulator, Probe, parse_target, running
 
 
 @dataclass
@@ -42,18 +42,25 @@ def opened(target: str | None, model: QuantModel, out: Path | None, say: Callabl
     Parameters
     ----------
     target : str or None
-        `qemu:BOARD` builds the firmware (into `out`, or a temporary folder), by the plan of memory that takes the least
-        RAM, and emulates it until the block ends; a serial port is opened; None means the emulator that
-        `deltatrain flash` left running.
+        `qemu:BOARD` or `renode:BOARD` builds the firmware (into `out`, or a temporary folder), by the plan of memory
+        that takes the least RAM, and emulates it until the block ends; a serial port is opened; None means the emulator
+        that `deltatrain flash` left running.
 
     Raises
     ------
+    InputError
+        If there is no such target, or it is a board that is reached by its serial port.
     DeviceError
         If nothing answers there, or it holds another model.
     """
     where = parse_target(target or _left_running())
     if where.board is not None:
         board = where.board
+        if isinstance(board.run, Probe):
+            raise InputError(
+                f"{board.target} is written to by `deltatrain flash`; then give its serial port as --target: "
+                f"{board.run.line}"
+            )
         with tempfile.TemporaryDirectory(prefix="deltatrain-") as folder:
             size = _build(model, board, out or Path(folder), say)
             say(f"Starting {board.title}.")

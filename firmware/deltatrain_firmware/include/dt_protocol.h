@@ -214,8 +214,8 @@ typedef struct {
 typedef struct {
     uint32_t commits;                 /* number of this commit; counts up over the device's life */
     uint32_t step;                    /* training steps that it holds */
-    uint32_t slot_erases;             /* times that the slot has been erased so far */
-    uint32_t bytes;                   /* that were programmed */
+    uint32_t slot_erases;             /* times that its slot has been erased so far */
+    uint32_t bytes;                   /* that it takes in the slot */
 } dt_commit_reply_t;
 
 /* Answer to DT_CMD_STATISTICS: totals since the device started. */

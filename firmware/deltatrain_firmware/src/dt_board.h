@@ -1,7 +1,7 @@
 /*
- * What a board must provide: its C files and those that it takes from boards/common. docs/ADDING_A_BOARD.md. The two
- * constants come from its board.toml. Its linker script, boards/common/sections.ld as a rule, places `.bss.dt_arena`,
- * `.bss.dt_link` and the stack, and defines the symbols of dt_memory.c.
+ * What a board must provide: its C files and those that it takes from boards/common. docs/ADDING_A_BOARD.md. Its name
+ * and, as a rule, the counter's rate come from its board.toml. Its linker script, boards/common/sections.ld as a rule,
+ * places `.bss.dt_arena`, `.bss.dt_link` and the stack, and defines the symbols of dt_memory.c.
  */
 #ifndef DT_BOARD_H
 #define DT_BOARD_H
@@ -14,7 +14,7 @@
 extern const char dt_board_name[];
 
 /* Ticks per second of dt_board_ticks. */
-extern const uint32_t dt_board_counter_hz;
+uint32_t dt_board_counter_hz(void);
 
 /* Start clocks, the serial line and the counter. Called once, before the rest. */
 void dt_board_init(void);
@@ -27,6 +27,9 @@ void dt_board_write(const uint8_t *bytes, uint32_t n);
 
 /* Ticks since dt_board_init; never goes backwards. */
 uint64_t dt_board_ticks(void);
+
+/* The watchdog: while `working`, a command is executed, which may take so long and no longer. */
+void dt_board_watch(int working);
 
 /* Why the device restarted: enum dt_fault; DT_FAULT_NONE after power-up. *address is the program counter there. */
 uint16_t dt_board_fault(uint32_t *address);

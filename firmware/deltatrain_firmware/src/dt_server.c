@@ -8,6 +8,7 @@ _Static_assert(sizeof(dt_hello_t) == 12, "a hello has the same size in every ver
 _Static_assert(sizeof(dt_hello_reply_t) == 128, "the answer to a hello has no holes");
 _Static_assert(sizeof(dt_tensor_t) == 12 && sizeof(dt_tensor_reply_t) == 8, "the tensor structs have no holes");
 _Static_assert(sizeof(drnn_config_t) == 32, "the configuration has no holes");
+_Static_assert(sizeof(dt_commit_reply_t) == 16, "the answer to a commit has no holes");
 _Static_assert(sizeof(dt_outcome_t) == 16 + sizeof(drnn_result_t), "the outcome has no holes");
 _Static_assert(sizeof(dt_statistics_t) % 8 == 0, "the statistics have no hole at their end");
 _Static_assert(sizeof(dt_statistics_t) <= DT_MAX_PAYLOAD && sizeof(dt_hello_reply_t) <= DT_MAX_PAYLOAD,
@@ -64,6 +65,11 @@ int dt_server_init(dt_server_t *server, const dt_platform_t *platform, const drn
     if (server->init_error == 0 && !fits_buffers(server)) {
         server->init_error = DT_ERR_BUFFER;
     }
+#ifdef DT_STORE
+    if (server->init_error == 0) {
+        dt_store_load(&server->store, &server->net);
+    }
+#endif
     return server->init_error;
 }
 
@@ -111,6 +117,11 @@ static int32_t hello(dt_server_t *server, const dt_request_t *head, const uint8_
     reply.memory = model->memory;
     reply.segment_steps = model->segment_steps;
     reply.event_budget = model->event_budget;
+#ifdef DT_STORE
+    reply.store = server->store.state;
+    reply.commits = server->store.commits;
+    reply.committed_step = server->store.step;
+#endif
     reply.fault = server->platform->fault;
     reply.fault_address = server->platform->fault_address;
     memcpy(reply.hash, model->hash, sizeof reply.hash);
@@ -492,6 +503,29 @@ static int32_t statistics(dt_server_t *server, const uint8_t *payload, uint32_t 
     return sizeof server->totals;
 }
 
+#ifdef DT_STORE
+static int32_t commit(dt_server_t *server, const uint8_t *payload, uint32_t n, uint8_t *out)
+{
+    (void)payload;
+    (void)n;
+    dt_commit_reply_t reply;
+    const int error = dt_store_commit(&server->store, &server->net, &reply);
+    if (error < 0) {
+        return error;
+    }
+    memcpy(out, &reply, sizeof reply);
+    return sizeof reply;
+}
+
+static int32_t forget(dt_server_t *server, const uint8_t *payload, uint32_t n, uint8_t *out)
+{
+    (void)payload;
+    (void)n;
+    (void)out;
+    return dt_store_forget(&server->store);
+}
+#endif
+
 static const entry_t entries[] = {
     {DT_CMD_GET_CONFIG, 0, 0, get_config},
     {DT_CMD_READ_TENSOR, sizeof(dt_tensor_t), sizeof(dt_tensor_t), read_tensor},
@@ -505,6 +539,10 @@ static const entry_t entries[] = {
     {DT_CMD_INFER, 0, 0, infer},
     {DT_CMD_LEARN, 0, 0, learn},
     {DT_CMD_REPLAY, 0, 0, replay},
+#ifdef DT_STORE
+    {DT_CMD_COMMIT, 0, 0, commit},
+    {DT_CMD_FORGET, 0, 0, forget},
+#endif
 };
 
 static const entry_t *find(uint8_t command)

@@ -10,6 +10,7 @@
 
 #include "drnn.h"
 #include "dt_protocol.h"
+#include "dt_store.h"
 
 /*
  * Longest payload that this device takes and gives, bytes. The default holds a frame, a hidden state and the outputs of
@@ -44,6 +45,9 @@ typedef struct {
     const dt_platform_t *platform;
     const drnn_model_t *model;
     drnn_t net;
+#ifdef DT_STORE
+    dt_store_t store;
+#endif
     uint32_t arena_bytes;
     int16_t init_error;                    /* why the model does not run: the answer to every hello */
     uint8_t session_open;

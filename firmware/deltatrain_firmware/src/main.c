@@ -26,7 +26,7 @@ int main(void)
     dt_board_init();
     dt_platform_t platform = {
         .board = dt_board_name,
-        .counter_hz = dt_board_counter_hz,
+        .counter_hz = dt_board_counter_hz(),
         .ticks = dt_board_ticks,
         .memory = dt_memory,
     };
@@ -40,8 +40,10 @@ int main(void)
         if (n == 0) {
             continue;
         }
+        dt_board_watch(1);
         const dt_answer_t answer = n > 0 ? dt_server_handle(&link.server, link.request, (uint32_t)n, crc)
                                          : dt_server_damaged(&link.server, (int16_t)n);
         dt_frame_send(answer.bytes, answer.length, write_line, NULL);
+        dt_board_watch(0);
     }
 }

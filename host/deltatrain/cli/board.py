@@ -15,16 +15,27 @@ from deltatrain.micropython import RawRepl, install
 from deltatrain.micropython.install import MODULES
 from deltatrain.quant_model import QuantModel
 from deltatrain.session import board_of, check_firmware
-from deltatrain.targets import MICROPYTHON, Board, Emulator, parse_target, start_background, stop_background
+from deltatrain.targets import (
+    MICROPYTHON,
+    Board,
+    Emulator,
+    Probe,
+    parse_target,
+    start_background,
+    stop_background,
+    write_firmware,
+)
 from deltatrain.targets import boards as known_boards
 
 
 @click.command()
 @json_option
 def boards(terminal: Terminal) -> None:
-    """The boards: core, memory, and the Debian packages that building for each and emulating it take.
+    """The boards: core, memory, and what building for each and running it takes.
 
-    Everything about a board stands in its folder; docs/ADDING_A_BOARD.md tells how to add one.
+    One that is emulated (qemu:, renode:) is a target of every command. One that a debug probe writes to (pyocd:) is a
+    target of `export` and `flash`; name its serial port to the others. Everything about a board stands in its folder;
+    docs/BOARDS.md tells more, docs/ADDING_A_BOARD.md how to add one.
     """
     known = known_boards()
     values = {"boards": [_described(board) for board in known]}
@@ -36,11 +47,14 @@ def boards(terminal: Terminal) -> None:
                 board.core,
                 f"{board.ram_bytes // 1024} KiB",
                 f"{board.flash_bytes // 1024} KiB",
-                " ".join(board.packages),
+                "" if board.run is None else board.run.program,
             )
             for board in known
         ]
-        console.print(table(("target", "core", "RAM", "flash", "Debian packages"), rows))
+        console.print(table(("target", "core", "RAM", "flash", "run by"), rows))
+        console.print("\nWhat compiles for them and runs them comes from:")
+        for name, words in {name: words for board in known for name, words in board.install.items()}.items():
+            console.print(f"  {name}: {words}", markup=False, soft_wrap=True)
         console.print("A serial port with the firmware on it is a target too: /dev/ttyACM0, socket://HOST:PORT, …")
         console.print("and so is one with MicroPython: micropython:/dev/ttyACM0, …")
 
@@ -56,6 +70,7 @@ def _described(board: Board) -> dict[str, object]:
         "flash_bytes": board.flash_bytes,
         "needs": list(board.needs),
         "packages": list(board.packages),
+        "install": board.install,
     }
 
 
@@ -70,6 +85,14 @@ def _described(board: Board) -> dict[str, object]:
 @click.option("--target", default=DEFAULT_TARGET, show_default=True, help="Where to put it: see `boards`.")
 @click.option("--foreground", is_flag=True, help="Hold the emulator until Ctrl-C instead of leaving it running.")
 @click.option(
+    "--store",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File that keeps the emulated board's non-volatile memory; made where it is missing.  [default: none: "
+    "commits are lost when the emulator ends]",
+)
+@click.option("--probe", metavar="UID", help="The debug probe, where several are connected: see `pyocd list`.")
+@click.option(
     "--model",
     type=click.Path(path_type=Path, dir_okay=False),
     help="For a board with MicroPython (micropython:PORT): the quantised model that goes there beside deltarnn.",
@@ -82,10 +105,22 @@ def _described(board: Board) -> dict[str, object]:
     help="For such a board: folder of ARCHITECTURE/deltarnn.mpy, as `make -C firmware/micropython` builds them.",
 )
 @json_option
-def flash(terminal: Terminal, elf: Path, target: str, foreground: bool, model: Path | None, module: Path) -> None:
+def flash(
+    terminal: Terminal,
+    elf: Path,
+    target: str,
+    foreground: bool,
+    store: Path | None,
+    probe: str | None,
+    model: Path | None,
+    module: Path,
+) -> None:
     """Put firmware on a board; an emulator is started and left running in the background.
 
-    A board with MicroPython keeps its firmware: it gets the native module deltarnn of its architecture, and a model.
+    \b
+    qemu:…, renode:…  the emulator's port is told, and is the default target of the commands that follow
+    pyocd:…           the board itself is written to through its debug probe; its serial port is yours to name
+    micropython:PORT  the board keeps its firmware: it gets the native module deltarnn, and a model
     """
     where = parse_target(target)
     if where.micropython:
@@ -93,14 +128,24 @@ def flash(terminal: Terminal, elf: Path, target: str, foreground: bool, model: P
         return
     board = board_of(target)
     check_firmware(elf, board)
+    if isinstance(board.run, Probe):
+        if store is not None:
+            board.run.store_args(store)  # which refuses: the memory is the board's own
+        write_firmware(board.run, elf, probe)
+        line = board.run.line
+        terminal.result(
+            {"port": None, "line": line},
+            lambda console: console.print(f"{board.title} runs {elf}. Its serial line: {line}. Name it by --target."),
+        )
+        return
     if foreground:
-        with Emulator.start(board, elf) as emulator:
+        with Emulator.start(board, elf, store=store) as emulator:
             port = emulator.port
             terminal.result({"port": port}, lambda console: console.print(f"{port}; Ctrl-C ends it"))
             with suppress(KeyboardInterrupt):
                 emulator.wait()
         return
-    port = start_background(board, elf)
+    port = start_background(board, elf, store=store)
     terminal.result({"port": port}, lambda console: console.print(f"{port}; `deltatrain stop` ends the emulator"))
 
 

@@ -38,6 +38,7 @@ from deltatrain.quantize import quantize as quantize_model
 from deltatrain.reference import DEFAULT_CLIP, DEFAULT_LEARNING_RATE
 from deltatrain.replay import with_exemplars
 from deltatrain.session import board_of
+from deltatrain.slots import slot_bytes
 from deltatrain.targets import Board
 from deltatrain.thresholds import Thresholds
 from deltatrain_codegen import arena_bytes, export_library, for_inference, plan_memory, ram_needed
@@ -271,6 +272,12 @@ def quantize(
     help="Use only the first N bytes of the board's RAM.  [default: all]",
 )
 @click.option(
+    "--store/--no-store",
+    default=False,
+    show_default=True,
+    help="Let the device keep what it learned in its non-volatile memory, over a loss of power.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("build"),
@@ -288,6 +295,7 @@ def export(
     event_budget: float | None,
     inference: bool,
     ram_bytes: int | None,
+    store: bool,
     out: Path,
 ) -> None:
     """Generate C from a quantised model and build the firmware that trains it.
@@ -295,6 +303,8 @@ def export(
     What RAM it will take is printed by purpose before anything is built, for training and for inference alone. A model
     that does not fit is refused, with the changes that would make it fit.
     """
+    if library and store:
+        raise InputError("--library holds no server, which a store belongs to; leave out one of --library and --store")
     if library and as_image:
         raise InputError("--library and --image are two ways to write a model; call export once for each")
     quantized = QuantModel.load(model)
@@ -322,7 +332,7 @@ def export(
     needed = {"training": ram_needed(training, board), "inference": ram_needed(for_inference(training), board)}
     terminal.say(f"Plan of memory: {quantized.memory}.")
     terminal.show(_ram_table(needed))
-    built = build_firmware(quantized, board, out, terminal.say)
+    built = build_firmware(quantized, board, out, terminal.say, store=store)
     quantized.save(out / "model.safetensors")
     values = {
         "elf": str(built.elf),
@@ -333,12 +343,15 @@ def export(
         "memory": quantized.memory.to_dict(),
         "arena_bytes": built.arena_bytes,
         "replay_bytes": quantized.replay_bytes,
+        "commit_bytes": slot_bytes(quantized) if store else 0,
     }
 
     def show(console: Console) -> None:
         console.print(f"{built.elf}: {built.flash_bytes:,} bytes of flash, {built.ram_bytes:,} bytes of RAM")
         if quantized.replay is not None:
             console.print(f"of the flash {quantized.replay_bytes:,} bytes hold {len(quantized.replay)} exemplars")
+        if store:
+            console.print(f"each of two slots takes {slot_bytes(quantized):,} bytes of non-volatile memory")
 
     terminal.result(values, show)
 

@@ -138,8 +138,8 @@ target_option = click.option(
     "--port",
     "target",
     envvar=PORT_VARIABLE,
-    help=f"A board to emulate ({DEFAULT_TARGET}: built and run for this command alone) or the serial port of one "
-    "(/dev/ttyACM0, socket://HOST:PORT, rfc2217://…; with MicroPython micropython:/dev/ttyACM0); default "
+    help=f"A board to emulate ({DEFAULT_TARGET}, renode:…: built and run for this command alone) or the serial port of "
+    "one (/dev/ttyACM0, socket://HOST:PORT, rfc2217://…; with MicroPython micropython:/dev/ttyACM0); default "
     f"${PORT_VARIABLE}, else the emulator that `flash` left running.",
 )
 

@@ -16,7 +16,7 @@ from deltatrain.errors import DeviceError, InputError, SampleRefused
 from deltatrain.link import protocol
 from deltatrain.link.frame import Decoder, encode
 from deltatrain.link.line import Line
-from deltatrain.link.results import Config, DeviceResult, Hello, Statistics
+from deltatrain.link.results import Committed, Config, DeviceResult, Hello, Statistics
 from deltatrain.memory import Memory
 from deltatrain.scale import Scale
 from deltatrain.targets import find_board
@@ -156,7 +156,7 @@ class Device:
             fault=protocol.FAULTS.get(raw.fault, f"fault {raw.fault}"),
             store=protocol.STORES.get(raw.store, f"store {raw.store}"),
         )
-        board = find_board(hello.board)
+        board = find_board(hello.board, hello.counter_hz)
         self._ticks_per_instruction = None if board is None else board.ticks_per_instruction
         self._hello = hello
         return hello
@@ -250,6 +250,29 @@ class Device:
     def reset_weights(self) -> None:
         """Go back to the weights of the model in the firmware; drops an unfinished sample."""
         self._effect("DT_CMD_RESET_WEIGHTS")
+
+    # ---- non-volatile memory
+
+    def commit(self) -> Committed:
+        """Keep weights, configuration and step over a loss of power: until the next commit, the device starts there.
+
+        DeviceError when the firmware has no store; RefusedError when writing failed: the commit before is still whole.
+        """
+        self._need_store()
+        raw = self._unpack("dt_commit_reply_t", self._effect("DT_CMD_COMMIT"))
+        return Committed(**{field.name: int(getattr(raw, field.name)) for field in fields(Committed)})
+
+    def forget(self) -> None:
+        """Erase all commits: from its next restart on, the device starts from the model in its firmware."""
+        self._need_store()
+        self._effect("DT_CMD_FORGET")
+
+    def _need_store(self) -> None:
+        if self.info.store == "none":
+            raise DeviceError(
+                f"the firmware at {self._line.url} has no non-volatile store; "
+                "build one by `deltatrain export --store`, for a board that has the memory"
+            )
 
     # ---- samples
 

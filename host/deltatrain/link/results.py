@@ -85,6 +85,16 @@ class Config:
 
 
 @dataclass(frozen=True)
+class Committed:
+    """What a commit did: `dt_commit_reply_t`, by the same names; see dt_protocol.h."""
+
+    commits: int
+    step: int
+    slot_erases: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class DeviceResult(StepResult):
     """The outcome of one sample on the device: `dt_outcome_t`.
 

@@ -1,15 +1,21 @@
 """Where firmware runs: boards as data, the emulators that stand for them, and how users name both."""
 
 from deltatrain.targets.background import BackgroundEmulator, running, start_background, stop_background
-from deltatrain.targets.board import MICROPYTHON, Board, EmulatorSpec, Target, boards, find_board, parse_target
+from deltatrain.targets.board import MICROPYTHON, Board, Target, boards, find_board, parse_target
 from deltatrain.targets.emulator import Emulator
+from deltatrain.targets.probe import write_firmware
+from deltatrain.targets.run import Probe, Qemu, Renode
+from deltatrain.targets.store import Store
 
 __all__ = [
     "MICROPYTHON",
     "BackgroundEmulator",
     "Board",
     "Emulator",
-    "EmulatorSpec",
+    "Probe",
+    "Qemu",
+    "Renode",
+    "Store",
     "Target",
     "boards",
     "find_board",
@@ -17,4 +23,5 @@ __all__ = [
     "running",
     "start_background",
     "stop_background",
+    "write_firmware",
 ]

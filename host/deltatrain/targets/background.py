@@ -16,7 +16,7 @@ from pathlib import Path
 
 from deltatrain.errors import DeviceError
 from deltatrain.targets.board import Board
-from deltatrain.targets.process import HOST, READY_S, await_ready, end, launch, started_at
+from deltatrain.targets.process import HOST, await_ready, end, launch, started_at
 from deltatrain.targets.state import state_dir
 
 PATTERN = "emulator-*.json"
@@ -39,20 +39,22 @@ class BackgroundEmulator:
         return started_at(self.pid) == self.started
 
 
-def start_background(board: Board, elf: Path, model_hash: str = "", extra: Sequence[str] = ()) -> str:
-    """Start a board's emulator so that it outlives this process; its port. Errors as `Emulator.start`."""
+def start_background(
+    board: Board, elf: Path, model_hash: str = "", extra: Sequence[str] = (), store: Path | None = None
+) -> str:
+    """Start a board's emulator so that it outlives this process; its port. Options and errors as `Emulator.start`."""
     elf = elf.resolve()
     log = state_dir() / f"emulator-{os.getpid()}-{time.monotonic_ns()}.log"
     with log.open("wb") as messages:
-        process, number = launch(board, elf, extra, messages, outlive=True)
+        process, number = launch(board, elf, extra, messages, outlive=True, store=store)
 
     def alive() -> bool:
         return process.poll() is None
 
     try:
-        if not await_ready(alive, number):
+        if not await_ready(alive, number, board.ready_s):
             words = log.read_text(errors="replace").strip() or "it said nothing"
-            state = f"did not answer for {READY_S:g} s" if alive() else f"ended (status {process.returncode})"
+            state = f"did not answer for {board.ready_s:g} s" if alive() else f"ended (status {process.returncode})"
             raise DeviceError(f"the emulator of {board.name} with {elf} {state}: {words}")
         port = f"socket://{HOST}:{number}"
         entry = BackgroundEmulator(process.pid, started_at(process.pid) or "", port, board.target, str(elf), model_hash)

@@ -10,30 +10,23 @@ from typing import Any
 
 import deltatrain_firmware
 from deltatrain.errors import InputError
+from deltatrain.targets.run import Qemu, Renode, Run, apt_words, runs_of
+from deltatrain.targets.store import Store
 
 DESCRIPTION = "board.toml"
 MICROPYTHON = "micropython:"
 
 
 @dataclass(frozen=True)
-class EmulatorSpec:
-    """The emulator that stands for a board; `apt` is the Debian package that brings it."""
-
-    kind: str
-    program: str
-    machine: str
-    args: tuple[str, ...]
-    apt: str
-
-
-@dataclass(frozen=True)
 class Board:
-    """One target, as its folder describes it.
+    """A board, and one way to run its firmware, as its folder describes them: what users name as a target.
+
+    Where a folder describes several ways, there is one of these for each, and the firmware is the same.
 
     Attributes
     ----------
     name, title, core : str
-        As users write it, in words, and the processor, e.g. `Cortex-M4F`.
+        As the firmware answers to a hello, in words, and the processor, e.g. `Cortex-M4F`.
     folder : Path
         Holds the description; what it names by file is relative to it.
     compiler : str
@@ -54,10 +47,12 @@ class Board:
     defines : tuple of (str, int)
         Numbers that its C files use: addresses, interrupts, clocks.
     counter_hz : int
-        Ticks per second of the counter that the firmware measures with.
+        Ticks per second of the counter that the firmware measures with, so run.
     ticks_per_instruction : (int, int) or None
         As a fraction, where the number of ticks tells that of executed instructions.
-    emulator : EmulatorSpec or None
+    run : Qemu, Renode or Probe, or None
+        None where the description names no way: the firmware can be built, and a port be named that it answers at.
+    store : Store or None
     """
 
     name: str
@@ -79,31 +74,62 @@ class Board:
     defines: tuple[tuple[str, int], ...]
     counter_hz: int
     ticks_per_instruction: tuple[int, int] | None
-    emulator: EmulatorSpec | None
+    run: Run | None
+    store: Store | None
 
     @property
     def target(self) -> str:
         """How users name it, e.g. `qemu:mps2-an386`."""
-        return self.name if self.emulator is None else f"{self.emulator.kind}:{self.name}"
+        return self.name if self.run is None else self.run.target
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Programs that building for it and running it take."""
-        return (self.compiler,) if self.emulator is None else (self.compiler, self.emulator.program)
+        return (self.compiler,) if self.run is None else (self.compiler, self.run.program)
 
     @property
     def packages(self) -> tuple[str, ...]:
         """Debian's packages that bring them."""
-        return self.compiler_apt if self.emulator is None else (*self.compiler_apt, self.emulator.apt)
+        return self.compiler_apt if self.run is None else (*self.compiler_apt, *self.run.packages)
+
+    @property
+    def install(self) -> dict[str, str]:
+        """How to get each of the programs that it needs, in words."""
+        runs = {} if self.run is None else {self.run.program: self.run.install}
+        return {self.compiler: apt_words(self.compiler_apt)} | runs
+
+    @property
+    def emulated(self) -> bool:
+        """Whether a program stands for the board, which can be started and ended here."""
+        return isinstance(self.run, Qemu | Renode)
+
+    @property
+    def ready_s(self) -> float:
+        """How long it takes at most until the firmware of a started emulator answers."""
+        return 0.0 if self.run is None else self.run.ready_s
 
     @staticmethod
-    def load(folder: Path) -> Board:
-        """Read a board's folder."""
+    def load(folder: Path) -> tuple[Board, ...]:
+        """Read a board's folder: one for each way to run it."""
         text = _description(folder / DESCRIPTION)
-        compiler, counter = text["compiler"], text["counter"]
-        ratio = counter.get("ticks_per_instruction")
+        runs = runs_of(text, folder)
+        # What the firmware is told of its counter holds for all ways: it is the same.
+        rates = {"DT_COUNTER_HZ": text["counter"]["hz"]} | {
+            f"DT_{run.kind.upper()}_COUNTER_HZ": run.counter_hz
+            for run in runs
+            if isinstance(run, Qemu) and run.counter_hz is not None
+        }
+        return tuple(Board._of(folder, text, rates, run) for run in runs or (None,))
+
+    @staticmethod
+    def _of(folder: Path, text: dict[str, Any], rates: dict[str, int], run: Run | None) -> Board:
+        compiler = text["compiler"]
+        counter_hz, ratio = text["counter"]["hz"], None
+        if isinstance(run, Qemu):
+            counter_hz, ratio = run.counter_hz or counter_hz, run.ticks_per_instruction
         return Board(
-            **{key: text[key] for key in ("name", "title", "core", "elf_machine", "stack_bytes", "max_payload")},
+            **{key: text[key] for key in ("name", "core", "elf_machine", "stack_bytes", "max_payload")},
+            title=text["title"] if run is None else run.title,
             folder=folder,
             compiler=compiler["program"],
             compiler_apt=tuple(compiler["apt"]),
@@ -114,10 +140,11 @@ class Board:
             flash_bytes=text["flash"]["bytes"],
             ram_origin=text["ram"]["origin"],
             ram_bytes=text["ram"]["bytes"],
-            defines=tuple(text["defines"].items()),
-            counter_hz=counter["hz"],
-            ticks_per_instruction=None if ratio is None else (int(ratio[0]), int(ratio[1])),
-            emulator=_emulator(text.get("emulator")),
+            defines=tuple((text["defines"] | rates).items()),
+            counter_hz=counter_hz,
+            ticks_per_instruction=ratio,
+            run=run,
+            store=None if "store" not in text else Store.of(text["store"], folder),
         )
 
 
@@ -135,27 +162,24 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _emulator(table: dict[str, Any] | None) -> EmulatorSpec | None:
-    if table is None:
-        return None
-    return EmulatorSpec(**{**table, "args": tuple(table["args"])})
-
-
 @cache
 def boards() -> tuple[Board, ...]:
-    """All boards, by name."""
+    """All boards, by name, and each in every way that it can be run: QEMU first."""
     folders = (path.parent for path in (deltatrain_firmware.root() / "boards").glob(f"*/{DESCRIPTION}"))
-    return tuple(sorted((Board.load(folder) for folder in folders), key=lambda board: board.name))
+    return tuple(sorted((board for folder in folders for board in Board.load(folder)), key=lambda board: board.name))
 
 
-def find_board(name: str) -> Board | None:
-    """The board of this name, without its emulator's."""
-    return next((board for board in boards() if board.name == name), None)
+def find_board(name: str, counter_hz: int | None = None) -> Board | None:
+    """The board of this name, QEMU's if it has one; of one that runs so, whose counter has this rate."""
+    return next(
+        (board for board in boards() if board.name == name and counter_hz in (None, board.counter_hz)),
+        None,
+    )
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a user's `--target` means: a board that an emulator stands for, or an open port; never both.
+    """What a user's `--target` means: a board in one way of running it, or an open port; never both.
 
     Behind the port is our firmware, or MicroPython where `micropython` is set.
     """

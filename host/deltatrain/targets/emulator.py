@@ -12,7 +12,7 @@ from typing import IO, Self
 
 from deltatrain.errors import DeviceError
 from deltatrain.targets.board import Board
-from deltatrain.targets.process import HOST, READY_S, await_ready, end, launch
+from deltatrain.targets.process import HOST, await_ready, end, launch
 
 
 class Emulator:
@@ -36,7 +36,9 @@ class Emulator:
         self._messages = messages
 
     @classmethod
-    def start(cls, board: Board, elf: Path, extra: Sequence[str] = (), wait: bool = True) -> Emulator:
+    def start(
+        cls, board: Board, elf: Path, extra: Sequence[str] = (), wait: bool = True, store: Path | None = None
+    ) -> Emulator:
         """Start a board's emulator.
 
         Parameters
@@ -45,6 +47,8 @@ class Emulator:
             Further arguments of the emulator.
         wait : bool
             Whether to wait until the firmware answers; not for firmware that does not speak our protocol.
+        store : Path, optional
+            A file for the board's non-volatile memory: what is committed outlives the emulator, however that ends.
 
         Raises
         ------
@@ -53,13 +57,13 @@ class Emulator:
         """
         messages = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
         try:
-            process, port = launch(board, elf, extra, messages, outlive=False)
+            process, port = launch(board, elf, extra, messages, outlive=False, store=store)
         except BaseException:
             messages.close()
             raise
         emulator = cls(board, elf, process, port, messages)
         try:
-            if wait and not await_ready(lambda: emulator.alive, port):
+            if wait and not await_ready(lambda: emulator.alive, port, board.ready_s):
                 raise emulator._failure()
         except BaseException:
             emulator.stop()
@@ -109,6 +113,6 @@ class Emulator:
                 f"(status {self._process.returncode}): {words}"
             )
         return DeviceError(
-            f"the emulator of {self.board.name} runs, but {self.elf} did not answer for {READY_S:g} s "
+            f"the emulator of {self.board.name} runs, but {self.elf} did not answer for {self.board.ready_s:g} s "
             f"({words}); is it a firmware that `deltatrain export` built for this board?"
         )

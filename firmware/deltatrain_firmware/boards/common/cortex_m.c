@@ -5,12 +5,20 @@
  * The stack's end is guarded by what the processor has: on ARMv8-M a limit of the stack pointer; on ARMv7-M the MPU, which
  * makes DT_GUARD_BASE .. + 2^DT_GUARD_BITS fault. ARMv6-M has neither: what lies below RAM must fault by itself there, and
  * a fault whose frame cannot be stacked locks the processor up, which a real chip answers with a reset that tells nothing.
+ *
+ * The watchdog is SysTick, which beats every 2^24 cycles of the processor: a command may take DT_WATCHDOG_BEATS of these.
+ * The last one keeps where the command was and restarts. Each beat feeds the chip's own watchdog, where a board names one
+ * (DT_WATCHDOG_FEED, DT_WATCHDOG_KEY): that one bites when not even interrupts are served any more.
  */
 #include "cortex_m.h"
 
 #include "dt_board.h"
 #include "dt_protocol.h"
 #include "dt_start.h"
+
+#define SYST_CSR REG(0xE000E010u)
+#define SYST_RVR REG(0xE000E014u)
+#define SYST_CVR REG(0xE000E018u)
 
 #define SCB_AIRCR REG(0xE000ED0Cu)
 #define SCB_SHCSR REG(0xE000ED24u)
@@ -27,6 +35,12 @@
 #define NVIC_UNPEND(irq) REG(0xE000E280u + 4u * ((irq) / 32u))
 #define NVIC_BIT(irq) (1u << ((irq) % 32u))
 
+#define SYST_ON 0x7u                     /* by the processor's clock, with its exception */
+#define SYST_LONGEST 0xFFFFFFu
+#ifndef DT_WATCHDOG_BEATS
+#define DT_WATCHDOG_BEATS 256u           /* 2^32 cycles: 268 s at 16 MHz, 67 s at 64 MHz */
+#endif
+
 #define AIRCR_RESET 0x05FA0004u          /* the key, and SYSRESETREQ */
 #define SHCSR_ENABLE_FAULTS 0x00070000u  /* memory management, bus and usage faults apart from the hard fault */
 #define CPACR_FPU 0x00F00000u            /* full access to coprocessors 10 and 11: the FPU, and MVE */
@@ -41,6 +55,7 @@
 #define EXCEPTION_MEMORY 4u
 #define EXCEPTION_BUS 5u
 #define EXCEPTION_USAGE 6u
+#define EXCEPTION_SYSTICK 15
 #define N_EXCEPTIONS 16
 
 int main(void);
@@ -48,16 +63,26 @@ void dt_reset(void);
 void dt_fault(void);
 void dt_interrupt(void);
 void dt_record_fault(const uint32_t *frame, uint32_t exception) __attribute__((used, noreturn));
+void dt_beat(void);
+void dt_count_beat(const uint32_t *frame) __attribute__((used));
 
 static dt_last_fault_t last_fault __attribute__((section(".bss.dt_noinit")));
+static volatile uint32_t beats_left; /* 0: as many as there may be */
 
-static void restart(void) __attribute__((noreturn));
+static void restart(void) __attribute__((noreturn, noinline));
 static void restart(void)
 {
     __asm__ volatile("dsb" ::: "memory");
     SCB_AIRCR = AIRCR_RESET;
     for (;;) {
     }
+}
+
+static void fail(uint32_t kind, uint32_t address) __attribute__((noreturn, noinline));
+static void fail(uint32_t kind, uint32_t address)
+{
+    dt_keep_fault(&last_fault, kind, address);
+    restart();
 }
 
 static uint32_t kind_of(uint32_t exception)
@@ -91,11 +116,9 @@ static int stack_overflowed(const uint32_t *frame)
 void dt_record_fault(const uint32_t *frame, uint32_t exception)
 {
     if (stack_overflowed(frame)) {
-        dt_keep_fault(&last_fault, DT_FAULT_STACK, 0);
-    } else {
-        dt_keep_fault(&last_fault, kind_of(exception), frame[FRAME_PC]);
+        fail(DT_FAULT_STACK, 0);
     }
-    restart();
+    fail(kind_of(exception), frame[FRAME_PC]);
 }
 
 /* The stack may be what failed: start it anew before any C code runs. */
@@ -114,8 +137,40 @@ void dt_interrupt(void)
     uint32_t exception;
     __asm__ volatile("mrs %0, ipsr" : "=r"(exception));
     if (!dt_board_interrupt(exception - N_EXCEPTIONS)) {
-        dt_keep_fault(&last_fault, DT_FAULT_OTHER, 0);
-        restart();
+        fail(DT_FAULT_OTHER, 0);
+    }
+}
+
+void dt_count_beat(const uint32_t *frame)
+{
+#ifdef DT_WATCHDOG_FEED
+    REG(DT_WATCHDOG_FEED) = DT_WATCHDOG_KEY;
+#endif
+    if (--beats_left == 0) {
+        fail(DT_FAULT_WATCHDOG, frame[FRAME_PC]);
+    }
+}
+
+/* Where the exception's frame begins is known only here; the function returns to where the exception came from. */
+__attribute__((naked)) void dt_beat(void)
+{
+    __asm__ volatile("mov r0, sp\n"
+                     "ldr r1, =dt_count_beat\n"
+                     "bx r1\n");
+}
+
+void dt_board_watch(int working)
+{
+    beats_left = working ? DT_WATCHDOG_BEATS : 0;
+    SYST_RVR = SYST_LONGEST;
+    SYST_CVR = 0; /* whatever is written: the next beat comes a whole one later */
+    SYST_CSR = SYST_ON;
+}
+
+void dt_tell_watchdog(void)
+{
+    if (last_fault.kept != DT_FAULT_KEPT) {
+        dt_keep_fault(&last_fault, DT_FAULT_WATCHDOG, 0);
     }
 }
 
@@ -179,6 +234,7 @@ typedef union {
 static const vector_t vectors[N_EXCEPTIONS + DT_N_IRQ] __attribute__((section(".vectors"), used)) = {
     [0] = {.stack_pointer = dt_stack_end},
     [1] = {.handler = dt_reset},
-    [2 ... N_EXCEPTIONS - 1] = {.handler = dt_fault},
+    [2 ... EXCEPTION_SYSTICK - 1] = {.handler = dt_fault},
+    [EXCEPTION_SYSTICK] = {.handler = dt_beat},
     [N_EXCEPTIONS ... N_EXCEPTIONS + DT_N_IRQ - 1] = {.handler = dt_interrupt},
 };

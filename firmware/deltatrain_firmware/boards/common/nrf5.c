@@ -1,12 +1,23 @@
 /*
- * An nRF51: its UART as the line, its TIMER0 as the counter. nRF51 Series Reference Manual, chapters 13 (clock),
- * 14 (GPIO), 18 (TIMER) and 29 (UART).
+ * An nRF51 or nRF52: its UART as the line (of an nRF52 the one without DMA), its TIMER0 as the counter, its WDT behind the
+ * watchdog. nRF51 Series Reference Manual, chapters 12 (POWER), 13 (CLOCK), 14 (GPIO), 18 (TIMER), 24 (WDT) and 29 (UART);
+ * nRF52840 Product Specification, the same.
  */
+#include "counter32.h"
 #include "cortex_m.h"
 #include "dt_board.h"
 
 #define CLOCK_START_HF REG(0x40000000u)
 #define CLOCK_HF_STARTED REG(0x40000100u)
+
+#define POWER_RESET_REASONS REG(0x40000400u)
+#define RESET_BY_WATCHDOG 0x2u
+
+#define WDT_START REG(0x40010000u)
+#define WDT_LAST REG(0x40010504u)
+#define WDT_CONFIG REG(0x4001050Cu)
+#define WDT_COUNTS_WHILE_AWAKE 0u
+#define WDT_64_S 0x1FFFFFu      /* at 32,768 Hz */
 
 #define GPIO_SET REG(0x50000508u)
 #define GPIO_OUTPUT REG(0x50000518u)
@@ -33,7 +44,10 @@
 #define TIMER_CAPTURED REG(0x40008540u)
 #define TIMER_32_BITS 3u
 
-static uint32_t wraps, last;
+#ifdef DT_CACHE_CONTROL
+#define CACHE_CONTROL REG(DT_CACHE_CONTROL)
+#define CACHE_ENABLE 0x1u
+#endif
 
 int dt_board_interrupt(uint32_t irq)
 {
@@ -47,11 +61,22 @@ void dt_board_init(void)
     CLOCK_START_HF = 1;
     while (CLOCK_HF_STARTED == 0) {
     }
-    wraps = 0;
-    last = 0;
+#ifdef DT_CACHE_CONTROL
+    CACHE_CONTROL = CACHE_ENABLE;
+#endif
     TIMER_WIDTH = TIMER_32_BITS;
     TIMER_PRESCALER = 0;
     TIMER_START = 1;
+
+    if ((POWER_RESET_REASONS & RESET_BY_WATCHDOG) != 0) {
+        dt_tell_watchdog();
+    }
+    POWER_RESET_REASONS = 0xFFFFFFFFu; /* what is written is forgotten */
+    /* A restart does not stop it: it goes on as it was set first. */
+    WDT_CONFIG = WDT_COUNTS_WHILE_AWAKE;
+    WDT_LAST = WDT_64_S;
+    WDT_START = 1;
+    dt_board_watch(0); /* no command may come for long: the beats that feed it begin */
 
     GPIO_SET = 1u << DT_UART_TX_PIN;
     GPIO_OUTPUT = 1u << DT_UART_TX_PIN;
@@ -89,12 +114,8 @@ void dt_board_write(const uint8_t *bytes, uint32_t n)
     }
 }
 
-/* The timer tells a wrap only to who asks: no call may last longer than one, 268 s, and no time between two is measured. */
-uint64_t dt_board_ticks(void)
+uint32_t dt_counter32(void)
 {
     TIMER_CAPTURE = 1;
-    const uint32_t now = TIMER_CAPTURED;
-    wraps += now < last;
-    last = now;
-    return (uint64_t)wraps << 32 | now;
+    return TIMER_CAPTURED;
 }
