@@ -1,6 +1,6 @@
 """What training costs in MicroPython: trains model.drnn beside it on train.drnx; prints one JSON object.
 
-Called by tools/study_micropython.py with heaps of several sizes; a MemoryError means that the heap was too small.
+Called by tools/micropython_cost.py with heaps of several sizes; a MemoryError means that the heap was too small.
 """
 
 import gc

@@ -120,7 +120,7 @@ def flash(
     \b
     qemu:…, renode:…  the emulator's port is told, and is the default target of the commands that follow
     pyocd:…           the board itself is written to through its debug probe; its serial port is yours to name
-    micropython:PORT  the board keeps its firmware: it gets the native module deltarnn, and a model
+    micropython:PORT  the board keeps its firmware: it gets the native module of its architecture, and a model
     """
     where = parse_target(target)
     if where.micropython:

@@ -303,8 +303,8 @@ def export(
     What RAM it will take is printed by purpose before anything is built, for training and for inference alone. A model
     that does not fit is refused, with the changes that would make it fit.
     """
-    if library and store:
-        raise InputError("--library holds no server, which a store belongs to; leave out one of --library and --store")
+    if store and (library or as_image):
+        raise InputError("a store belongs to firmware; leave out --store, or --library and --image")
     if library and as_image:
         raise InputError("--library and --image are two ways to write a model; call export once for each")
     quantized = QuantModel.load(model)

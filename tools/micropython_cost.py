@@ -1,7 +1,7 @@
 """What training takes of MicroPython in pure Python: heap, and time per step, in its unix port.
 
     make -C MPY_DIR/ports/unix MICROPY_FORCE_32BIT=1 MICROPY_PY_FFI=0 ...        # words as boards have them
-    python tools/study_micropython.py --micropython MPY_DIR/ports/unix/build-standard/micropython \
+    python tools/micropython_cost.py --micropython MPY_DIR/ports/unix/build-standard/micropython \
         --model M-int16.safetensors --data har --data-dir DIR --holdout user07
 
 Of a port of 32 bits the heap is that of a board; the time is this computer's. The heap is the smallest one, in steps of
