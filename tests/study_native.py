@@ -292,12 +292,14 @@ def study(mpy_dir: Path | None, data_dir: Path | None) -> None:
             "set MPY_DIR to a MicroPython source tree of 1.24 or newer: "
             "git clone --depth 1 https://github.com/micropython/micropython"
         )
+    if data_dir is None:
+        raise click.ClickException("name the folder that holds har by --data-dir or DELTATRAIN_DATA")
     mpy_dir = mpy_dir.resolve()
     with tempfile.TemporaryDirectory(prefix="deltatrain-") as name, ThreadPoolExecutor(2) as pool:
         folder = Path(name)
         programs = build(mpy_dir)
         print("pre-training", flush=True)
-        job = Job.make(data_dir or ROOT.parent / "shared" / "data", folder)
+        job = Job.make(data_dir, folder)
         arena = CoreNetwork(job.model).arena_bytes
         print(
             f"  {len(image.encode(job.model))} bytes of model, {arena} of arena, {job.model.max_steps} frames a sample"
