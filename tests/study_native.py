@@ -11,13 +11,13 @@ word is compared after every step. Then the module is called wrongly, and what i
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Timer
@@ -124,7 +124,7 @@ def train_beside_core(repl: RawRepl, job: Job) -> Compared:
         with_float=False,
     )
     if outcome.first_difference is not None:
-        print(f"first difference: {outcome.first_difference}")
+        print(f"first difference: {outcome.first_difference}", flush=True)
     return Compared(len(outcome.steps), outcome.words_compared, outcome.words_different)
 
 
@@ -161,7 +161,7 @@ def on_board(port: Port, program: Path, job: Job) -> Compared:
         (before,) = repl.run("gc.collect()\nprint(gc.mem_alloc())")
         installed = install(repl, job.model)
         compared = train_beside_core(repl, job)
-        print(f"{port.name} ({installed.architecture}, {port.machine}): {compared}")
+        print(f"{port.name} ({installed.architecture}, {port.machine}): {compared}", flush=True)
         held = HEAP_BYTES - installed.heap_free
         print(f"  heap: {int(before)} bytes before, {held} with module, model and network", flush=True)
     with emulated(port, program) as repl:
@@ -217,7 +217,7 @@ def on_unix(port: Port, program: Path, job: Job, folder: Path) -> Compared:
         else:
             (folder / "deltatrain.drnn").write_bytes(image.encode(job.model))
         compared = train_beside_core(repl, job)
-        print(f"{port.name}: {compared}")
+        print(f"{port.name}: {compared}", flush=True)
         interrupt(repl, int(repl.port.partition(":")[2]), job)
         call_wrongly(repl, random_models(), N_BAD_CALLS, seed=5)
     more = train_recorded(program, folder)
@@ -242,7 +242,7 @@ def train_recorded(program: Path, folder: Path) -> Compared:
     )
     if done.returncode != 0:
         raise RuntimeError(f"compare.py failed: {done.stderr}")
-    steps, words, different = (int(word) for word in done.stdout.split()[-8::3] if word.isdigit())
+    steps, words, different = map(int, re.findall(r"\d+", done.stdout.splitlines()[-1]))
     return Compared(steps, words, different)
 
 
@@ -295,7 +295,7 @@ def study(mpy_dir: Path | None, data_dir: Path | None) -> None:
     if data_dir is None:
         raise click.ClickException("name the folder that holds har by --data-dir or DELTATRAIN_DATA")
     mpy_dir = mpy_dir.resolve()
-    with tempfile.TemporaryDirectory(prefix="deltatrain-") as name, ThreadPoolExecutor(2) as pool:
+    with tempfile.TemporaryDirectory(prefix="deltatrain-") as name, ProcessPoolExecutor(2) as pool:
         folder = Path(name)
         programs = build(mpy_dir)
         print("pre-training", flush=True)
@@ -304,13 +304,11 @@ def study(mpy_dir: Path | None, data_dir: Path | None) -> None:
         print(
             f"  {len(image.encode(job.model))} bytes of model, {arena} of arena, {job.model.max_steps} frames a sample"
         )
-        parts: list[Callable[[], Compared]] = [
-            lambda: on_board(AN385, programs["AN385"], job),
-            lambda: on_board(AN386, programs["AN386"], job),
-            lambda: on_unix(UNIX, programs["unix"], job, folder / "unix"),
-            lambda: on_unix(UNIX_WITHIN, programs["unix-user-module"], job, folder / "within"),
+        parts = [pool.submit(on_board, port, programs[port.name], job) for port in (AN385, AN386)]
+        parts += [
+            pool.submit(on_unix, port, programs[port.name], job, folder / port.name) for port in (UNIX, UNIX_WITHIN)
         ]
-        total = sum((part.result() for part in [pool.submit(part) for part in parts]), Compared())
+        total = sum((part.result() for part in parts), Compared())
         for port in (AN385, AN386):
             print(f"{port.name}: {instructions(port, programs[port.name], job)} instructions a training step")
         native, pure = speed(programs["unix"], job, folder / "speed")
