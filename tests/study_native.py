@@ -141,6 +141,60 @@ def call_wrongly(repl: RawRepl, models: list[QuantModel], n_calls: int, seed: in
     print(f"  {line}", flush=True)
 
 
+# What is wrong, and what it raises; `net` is open, `model` its bytes, `arena` its arena, `x` a sample.
+WRONG = (
+    ("net.train_step(x, net.n_outputs)", "ValueError"),
+    ("net.train_step(x, -1)", "ValueError"),
+    ("net.train_step(x, 2**40)", "ValueError"),
+    ("net.train_step(x, 'one')", "TypeError"),
+    ("net.train_step(x[:-1], 0)", "ValueError"),
+    ("net.train_step(x + x, 0)", "ValueError"),
+    ("net.train_step(None, 0)", "TypeError"),
+    ("net.forward(memoryview(bytes(x) + b'..')[1:-1])", "ValueError"),
+    ("net.forward(array('i', x))", "ValueError"),
+    ("net.forward(array('h', [20000] * len(x)))", "ValueError"),
+    ("net.push(x[:net.n_in])", "ValueError"),
+    ("net.train(0)", "ValueError"),
+    ("net.tensor('layer3.weight')", "ValueError"),
+    ("net.set_tensor('layer0.hidden', net.hidden())", "ValueError"),
+    ("net.set_tensor('readout.bias', b'1234')", "ValueError"),
+    ("net.configure(learning_rate=(1, 0))", "ValueError"),
+    ("net.configure(theta_x=(1, 2, 3, 4))", "ValueError"),
+    ("net.configure(seed=2**32)", "ValueError"),
+    ("net.load(DT_MODEL)", "ValueError"),
+    ("net.load('absent')", "OSError"),
+    ("deltarnn.Network('absent', arena)", "OSError"),
+    ("deltarnn.Network(model, bytearray(8))", "ValueError"),
+    ("deltarnn.Network(model, memoryview(bytearray(len(arena) + 8))[4:])", "ValueError"),
+    ("deltarnn.Network(model, bytes(len(arena)))", "TypeError"),
+    ("deltarnn.Network(model[:-8], bytearray(len(arena)))", "ValueError"),
+    ("deltarnn.Network(model[:4] + b'\\x02' + model[5:], bytearray(len(arena)))", "ValueError"),
+    ("deltarnn.Network(memoryview(b'....' + model)[4:], bytearray(len(arena)))", "ValueError"),
+    ("deltarnn.Network(model, arena); net.infer()", "ValueError"),
+    ("net.close(); net.forward(x)", "ValueError"),
+    ("net.n_in", "ValueError"),
+)
+
+
+def err(repl: RawRepl, job: Job) -> None:
+    """Each of WRONG raises what it should."""
+    repl.run(
+        "import deltarnn\nfrom array import array\n"
+        "model = open(DT_MODEL, 'rb').read()\n"
+        "arena = bytearray(deltarnn.arena_size(model))\n"
+        f"net = deltarnn.Network(model, arena)\nx = array('h', {job.samples[0].frames.ravel().tolist()})"
+    )
+    for code, expected in WRONG:
+        raised = "nothing"
+        try:
+            repl.run(code)
+        except BoardError as error:
+            raised = error.kind
+        if raised != expected:
+            raise RuntimeError(f"{code} raised {raised}, not {expected}")
+    print(f"  {len(WRONG)} errors raised as they should be", flush=True)
+
+
 def random_models(readouts: tuple[str, ...] = ("last", "frames", "regression")) -> list[QuantModel]:
     """One of each readout, with exemplars."""
     rng = np.random.default_rng(1)
@@ -212,12 +266,13 @@ def on_unix(port: Port, program: Path, job: Job, folder: Path) -> Compared:
     folder.mkdir()
     (folder / "lib").mkdir()
     with unix(program, folder) as repl:
-        if port is UNIX:
+        if port == UNIX:
             install(repl, job.model)
         else:
             (folder / "deltatrain.drnn").write_bytes(image.encode(job.model))
         compared = train_beside_core(repl, job)
         print(f"{port.name}: {compared}", flush=True)
+        err(repl, job)
         interrupt(repl, int(repl.port.partition(":")[2]), job)
         call_wrongly(repl, random_models(), N_BAD_CALLS, seed=5)
     more = train_recorded(program, folder)
