@@ -15,12 +15,14 @@ BIN := .venv/bin
 CORE := ctypes_core/deltatrain_core
 CORE_SOURCES := $(wildcard $(CORE)/build_core.py $(CORE)/src/*.[ch] $(CORE)/include/*.h)
 PACKAGING := setup.cfg setup.py pyproject.toml
+NODE_MODULES := tests/micropython/node_modules
 
-.PHONY: help demo test setup study-speakers study-voices study-sweep study-parity study-weights study-drift \
-	study-equality study-cores study-power study-replay study-growth study-192k study-link soak digits clean debian
+.PHONY: help demo test test-micropython setup study-speakers study-voices study-sweep study-parity study-weights \
+	study-drift study-equality study-cores study-power study-replay study-growth study-192k study-link soak digits clean \
+	debian
 
 help: ## list these targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: setup ## the main job on the embedded data: export, emulator, training on the device, comparison, report
 	@$(BIN)/deltatrain demo $(ARGS)
@@ -31,7 +33,10 @@ test: setup ## ruff, mypy (strict) and every test
 	$(BIN)/mypy
 	$(BIN)/pytest -n $(JOBS) $(ARGS)
 
-setup: .venv/.core ## Debian packages, and the Python environment .venv, where they are missing
+setup: .venv/.core $(NODE_MODULES)/.made ## Debian packages, the Python environment .venv, and MicroPython for node, where missing
+
+test-micropython: setup ## the native module in MicroPython's own ports, under QEMU too (MPY_DIR=DIR, its source tree; ten minutes)
+	$(BIN)/python tests/study_native.py --data-dir $(or $(DATA_DIR),$(DELTATRAIN_DATA),$(firstword $(wildcard ../*/data)),.) $(ARGS)
 
 study-speakers: setup ## each speaker of fsdd held out, three seeds (DATA_DIR=DIR; about half an hour)
 	$(BIN)/deltatrain study personal --data fsdd --data-dir $(or $(DATA_DIR),$(DELTATRAIN_DATA),.) --jobs $(JOBS) $(ARGS)
@@ -81,6 +86,7 @@ digits: setup ## synthesise the embedded data set anew (needs espeak-ng)
 
 clean: ## remove the environment and all that was built
 	rm -rf .venv build dist host/*.egg-info *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(NODE_MODULES)
 	rm -f $(CORE)/_core.*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -97,4 +103,9 @@ debian:
 
 .venv/.core: .venv/.environment $(CORE_SOURCES)
 	$(BIN)/python setup.py --quiet build_ext --inplace --force
+	@touch $@
+
+# MicroPython itself, as the tests run it.
+$(NODE_MODULES)/.made: tests/micropython/package-lock.json | debian
+	npm ci --silent --no-audit --no-fund --prefix tests/micropython
 	@touch $@

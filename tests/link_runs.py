@@ -189,7 +189,13 @@ def with_restarts(
             with Device.open(proxy.url) as device:
                 bench.settings.apply(device)
                 training = train_from(
-                    device, bench.settings, bench.sample_at, 0, steps, on_interruption=run.interruptions.append
+                    device,
+                    bench.settings,
+                    bench.sample_at,
+                    0,
+                    steps,
+                    patience=restarts,  # the next may come before a step is done
+                    on_interruption=run.interruptions.append,
                 )
                 for done in training:
                     if done.position == 0:

@@ -307,7 +307,7 @@ def test_folders_that_are_no_data_set(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["digit", "", "/nowhere/at/all"])
 def test_unknown_names_list_the_known_ones(name: str) -> None:
-    with pytest.raises(DataError, match="give one of digits, fsdd, gscd, or a folder"):
+    with pytest.raises(DataError, match="give one of digits, fsdd, gscd, har, or a folder"):
         datasets.load(name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import socket
 import threading
 import time
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from deltatrain.errors import DeviceError, InputError, LinkInterrupted
 from deltatrain.link import Device, RefusedError, protocol
+from deltatrain.link.exchange import FOREIGN_S
 from deltatrain.link.frame import Decoder, encode
 from deltatrain.link.line import Line
 from deltatrain.quant_model import QuantModel
@@ -441,7 +443,8 @@ def test_a_silent_port_is_told_with_what_to_do() -> None:
         with pytest.raises(DeviceError) as caught:
             Device.open(url, timeout=0.2, retries=1)
         assert time.monotonic() - started < 2
-    for words in ("no valid answer to HELLO", "sent 2 times", "0.4 s", url, "deltatrain stop"):
+    assert re.search(r"in (0\.[4-9]|1\.\d) s", str(caught.value))
+    for words in ("no valid answer to HELLO", "sent 2 times", url, "deltatrain stop"):
         assert words in str(caught.value)
 
 
@@ -459,7 +462,7 @@ def test_a_chattering_port_is_given_up() -> None:
         started = time.monotonic()
         with pytest.raises(DeviceError, match="damaged frames"):
             Device.open(url, timeout=0.2, retries=2)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < FOREIGN_S + 2
 
 
 def test_a_connection_that_ends_is_told_at_once() -> None:

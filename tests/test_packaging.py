@@ -156,12 +156,14 @@ def test_missing_packages_are_named_in_one_line_where_they_may_not_be_installed(
         "picolibc-riscv64-unknown-elf",
         "qemu-system-arm",
         "qemu-system-misc",
+        "nodejs",
+        "npm",
     }
 
 
 def test_nothing_is_asked_for_where_nothing_is_missing() -> None:
     emulated = (name for board in boards() if isinstance(board.run, Qemu) for name in board.needs)
-    for program in (*emulated, "clang"):
+    for program in (*emulated, "clang", "node", "npm"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed; `make setup` installs it")
     outcome = run(ROOT / ".ci" / "debian", env={"PATH": os.environ["PATH"], "PYTHON": sys.executable})

@@ -16,10 +16,11 @@ from line_proxy import LineProxy
 
 from deltatrain.errors import DeviceError
 from deltatrain.link import Device, protocol
+from deltatrain.link.exchange import FOREIGN_S
 from deltatrain.link.frame import Decoder, encode
 from deltatrain.quant_model import QuantModel
 
-WITHIN_S = 5.0
+WITHIN_S = FOREIGN_S + 2
 
 
 @pytest.fixture(autouse=True)
@@ -30,16 +31,17 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def port(answer: Callable[[bytes], bytes], banner: bytes = b"") -> Iterator[str]:
-    """The URL of a port behind which `answer` says what comes back for what was sent."""
+    """The URL of a port behind which `answer` says what comes back for what was sent, at first behind `banner`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
             try:
                 connection, _ = listener.accept()
                 with connection:
-                    connection.sendall(banner)
+                    said = banner
                     while data := connection.recv(1000):
-                        connection.sendall(answer(data))
+                        connection.sendall(said + answer(data))
+                        said = b""
             except OSError:
                 pass
 

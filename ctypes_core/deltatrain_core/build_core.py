@@ -13,6 +13,7 @@ HERE = Path(os.path.relpath(Path(__file__).resolve().parent))
 DECLARING_HEADERS = (
     HERE / "include" / "drnn_types.h",
     HERE / "include" / "drnn_api.h",
+    HERE / "include" / "drnn_image.h",
     HERE / "src" / "drnn_activation.h",  # these three for tests
     HERE / "src" / "drnn_softmax.h",
     HERE / "src" / "drnn_scale.h",
@@ -37,7 +38,9 @@ for header in DECLARING_HEADERS:
     ffibuilder.cdef(declarations(header))
 ffibuilder.set_source(
     "deltatrain_core._core",
-    '#include "drnn.h"\n#include "drnn_activation.h"\n#include "drnn_softmax.h"\n#include "drnn_scale.h"\n',
+    "".join(
+        f'#include "{name}.h"\n' for name in ("drnn", "drnn_image", "drnn_activation", "drnn_softmax", "drnn_scale")
+    ),
     sources=[str(path) for path in sorted((HERE / "src").glob("*.c"))],
     include_dirs=[str(HERE / "include"), str(HERE / "src")],
     extra_compile_args=COMPILE_ARGS,

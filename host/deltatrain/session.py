@@ -13,6 +13,7 @@ from elftools.elf.elffile import ELFFile
 
 from deltatrain.errors import DeviceError, InputError
 from deltatrain.link import Device
+from deltatrain.micropython import MicroPythonDevice
 from deltatrain.quant_model import QuantModel
 from deltatrain.story import FirmwareSize
 from deltatrain.targets import Board, Emulator, Probe, parse_target, running
@@ -23,7 +24,7 @@ from deltatrain.trained import check_holds
 class Session:
     """An open device, and what is known about where it runs; `model` has the device's own plan of memory."""
 
-    device: Device
+    device: Device | MicroPythonDevice
     board_title: str
     model: QuantModel
     build: FirmwareSize | None = None
@@ -71,7 +72,8 @@ def opened(target: str | None, model: QuantModel, out: Path | None, say: Callabl
                 check_holds(device, model)
                 yield Session(device, board.title, replace(model, memory=device.info.memory), size)
     else:
-        with Device.open(where.port or "") as device:
+        opened_device = MicroPythonDevice.open if where.micropython else Device.open
+        with opened_device(where.port or "") as device:
             check_holds(device, model)
             yield Session(device, device.info.board, replace(model, memory=device.info.memory))
 

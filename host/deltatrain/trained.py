@@ -12,12 +12,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from deltatrain.devices import AnyDevice
 from deltatrain.errors import DeviceError, ModelError
-from deltatrain.link import Device
 from deltatrain.link.results import Config
 from deltatrain.quant_model import QuantModel
 from deltatrain.scale import Scale
-from deltatrain.training import Engine
+from deltatrain.training import Engine, Settings
 
 PROVENANCE_KEY = "training"
 _SCALES = ("learning_rate", "clip", "beta")
@@ -80,23 +80,44 @@ def base_hash(model: QuantModel) -> bytes:
     return model.hash() if state is None else bytes.fromhex(state.base)
 
 
-def check_holds(device: Device, model: QuantModel) -> None:
+def check_holds(device: AnyDevice, model: QuantModel) -> None:
     """DeviceError unless the firmware was exported from a model, or from what it was trained from."""
     if device.info.hash != model.hash():
         device.check_model(base_hash(model))
 
 
-def pull(device: Device, model: QuantModel) -> QuantModel:
+def pull(device: AnyDevice, model: QuantModel, settings: Settings | None = None) -> QuantModel:
     """The model with the weights that a device has now, its plan of memory, and the state of its training.
 
     Parameters
     ----------
     model : QuantModel
         As `check_holds` takes it; what the device does not know (classes, features) comes from it.
+    settings : Settings, optional
+        What it was configured by: needed for a board with MicroPython, which tells its step alone.
+
+    Raises
+    ------
+    DeviceError
+        If the board does not tell its configuration, and no settings are given.
     """
     tensors = weights_of(device, model)
-    state = TrainingState(device.info.hash.hex(), device.config())
+    config = device.config()
+    if not isinstance(config, Config):
+        if settings is None:
+            raise DeviceError(
+                f"{device.info.board} runs MicroPython and does not tell rates and seed; train by "
+                "`train --run DIR`, whose weights.safetensors has them"
+            )
+        config = config_of(settings, config.step)
+    state = TrainingState(device.info.hash.hex(), config)
     return with_state(replace(model, memory=device.info.memory).with_tensors(tensors), state)
+
+
+def config_of(settings: Settings, step: int) -> Config:
+    """Settings as the configuration of a device."""
+    names = ("learning_rate", "clip", "beta", "theta_x", "theta_h", "seed")
+    return Config(**{name: getattr(settings, name) for name in names}, step=step)
 
 
 def with_state(model: QuantModel, state: TrainingState) -> QuantModel:
@@ -104,7 +125,7 @@ def with_state(model: QuantModel, state: TrainingState) -> QuantModel:
     return replace(model, provenance={**model.provenance, PROVENANCE_KEY: state.to_dict()})
 
 
-def push(device: Device, model: QuantModel) -> int:
+def push(device: AnyDevice, model: QuantModel) -> int:
     """Give a device a model's weights and, of a pulled model, its rates, thresholds, seed and step; the step.
 
     DeviceError when the device's firmware was exported from another model.

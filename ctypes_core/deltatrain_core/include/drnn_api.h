@@ -29,6 +29,9 @@ int drnn_configure(drnn_t *net, const drnn_config_t *config);
 /* Start a sample: h = c = 0, v_hat = 0, M = b in every layer. Drops an unfinished one. */
 int drnn_begin(drnn_t *net);
 
+/* Drop an unfinished sample, if there is one. */
+int drnn_drop(drnn_t *net);
+
 /*
  * One frame x [n_in], int16 in the first layer's input format, |x| <= DRNN_V_MAX; in each layer: delta encoding,
  * W.Delta over the active columns, the cell. Returns the number of frames so far. Errors: DRNN_ERR_STATE,
@@ -87,6 +90,17 @@ int drnn_replay(drnn_t *net, drnn_result_t *result);
  * products of the weights so far, and no longer equals b + W.v_hat when they change. Error: DRNN_ERR_TENSOR.
  */
 int drnn_tensor(const drnn_t *net, int id, drnn_tensor_t *tensor);
+
+/*
+ * Describe a model file (drnn_image.h) of n bytes, 8-byte aligned, where it lies: `model` points into it, to `layers`
+ * [DRNN_MAX_LAYERS] and, where there are exemplars, to `replay`. The bytes must stay as they are while the model is used.
+ * Whether the dimensions, formats and exemplars are supported, drnn_init tells. Errors: DRNN_ERR_IMAGE, DRNN_ERR_VERSION,
+ * DRNN_ERR_MODEL.
+ */
+int drnn_image_model(const void *bytes, size_t n, drnn_model_t *model, drnn_layer_t *layers, drnn_replay_t *replay);
+
+/* CRC-32 as zlib has it: of what gave `crc`, at first 0, and n bytes more. */
+uint32_t drnn_crc32(uint32_t crc, const void *bytes, size_t n);
 
 /* What an error code means, for people. Never NULL. */
 const char *drnn_error_text(int error);

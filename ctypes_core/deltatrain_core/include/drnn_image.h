@@ -62,4 +62,23 @@ typedef struct {
     uint32_t bias;                    /* place of int32 [A * n_hidden] */
 } drnn_image_layer_t;
 
+#define DRNN_STATE_MAGIC 1397641796   /* "DRNS" */
+#define DRNN_STATE_VERSION 1
+#define DRNN_STATE_ALIGN 8            /* each tensor takes a multiple of this, zeros at its end */
+
+/*
+ * What training has made of a model, as a file of its own: this head of 80 bytes, then the trained tensors as they lie in
+ * the arena: of each layer from the input upwards its weight and its bias, then the readout's weight and bias. It fits
+ * the model of the same hash alone.
+ */
+typedef struct {
+    uint32_t magic;                   /* DRNN_STATE_MAGIC */
+    uint16_t version;                 /* DRNN_STATE_VERSION */
+    uint16_t abi_version;             /* DRNN_ABI_VERSION */
+    uint32_t n_bytes;                 /* of the whole file */
+    uint32_t crc;                     /* as in drnn_image_t */
+    uint8_t hash[DRNN_HASH_BYTES];    /* of the model, not of these weights */
+    drnn_config_t config;             /* beyond n_layers the thresholds are 0 */
+} drnn_state_t;
+
 #endif

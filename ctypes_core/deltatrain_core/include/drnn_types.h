@@ -61,7 +61,9 @@ enum drnn_error {
     DRNN_ERR_READOUT = -9,     /* the call does not fit the model's readout, e.g. a label for a regression */
     DRNN_ERR_REPLAY = -10,     /* the model keeps no exemplars */
     DRNN_ERR_EVENTS = -11,     /* the frame's events exceed the model's budget: the sample is dropped, and counted */
-    DRNN_ERR_INFERENCE = -12   /* the model was built for inference only */
+    DRNN_ERR_INFERENCE = -12,  /* the model was built for inference only */
+    DRNN_ERR_IMAGE = -13,      /* no whole model file: its magic, length, CRC, alignment or a place in it is wrong */
+    DRNN_ERR_VERSION = -14     /* the file is of another version of its format or of this library */
 };
 
 /* A positive real number m * 2^e with 32768 <= m <= 65535, or zero: m = e = 0. Learning rate, clip and step size. */
@@ -233,6 +235,11 @@ typedef struct {
     uint32_t total;
 } drnn_plan_t;
 
+enum drnn_phase {
+    DRNN_PHASE_IDLE = 0,       /* no sample, or its history is consumed */
+    DRNN_PHASE_SAMPLE = 1      /* between drnn_begin and drnn_train or drnn_learn */
+};
+
 /* The state of one network. Its fields are the library's own. */
 typedef struct {
     const drnn_model_t *model;
@@ -241,7 +248,7 @@ typedef struct {
     drnn_config_t config;
     int16_t theta_x[DRNN_MAX_LAYERS];     /* of the sample: those of `config` when it began */
     int16_t theta_h[DRNN_MAX_LAYERS];
-    uint32_t phase;            /* whether a sample is under way */
+    uint32_t phase;            /* enum drnn_phase */
     uint32_t n_steps;          /* frames of the sample so far */
     uint32_t segment;          /* number of the segment whose history is held; DRNN_HISTORY: 0 */
     uint32_t n_refused;        /* samples dropped because their events exceeded the budget, since drnn_init */

@@ -72,6 +72,11 @@ int drnn_reset_weights(drnn_t *net)
     memcpy(drnn_readout_bias(net), net->model->readout_bias, net->model->n_outputs * sizeof(int32_t));
     net->n_steps = 0;
     net->segment = 0;
+    return drnn_drop(net);
+}
+
+int drnn_drop(drnn_t *net)
+{
     net->phase = DRNN_PHASE_IDLE;
     return DRNN_OK;
 }
@@ -252,6 +257,10 @@ const char *drnn_error_text(int error)
         return "the sample has more events than the model's budget holds";
     case DRNN_ERR_INFERENCE:
         return "the model was built for inference only";
+    case DRNN_ERR_IMAGE:
+        return "these bytes are not a whole model file, or not aligned to 8 bytes";
+    case DRNN_ERR_VERSION:
+        return "the model file is of another version";
     default:
         return "unknown error";
     }

@@ -10,11 +10,6 @@
 #include "drnn_fixed.h"
 #include "drnn_kernels.h"
 
-enum drnn_phase {
-    DRNN_PHASE_IDLE = 0,   /* no sample, or its history is consumed */
-    DRNN_PHASE_SAMPLE = 1  /* between drnn_begin and drnn_train or drnn_learn */
-};
-
 #define DRNN_MASK_BITS 32
 
 /* Where a phase of a training step begins: nothing, but in the firmware that `deltatrain bench` measures phases with. */

@@ -12,6 +12,7 @@ from deltatrain.cli.demo import demo
 from deltatrain.cli.evaluate import evaluate
 from deltatrain.cli.model import export, fit, quantize
 from deltatrain.cli.plot import plot
+from deltatrain.cli.samples import samples
 from deltatrain.cli.study import study
 from deltatrain.cli.sweep import sweep
 from deltatrain.cli.terminal import Group
@@ -56,6 +57,7 @@ for command in (
     pull,
     push,
     plot,
+    samples,
     boards,
     bench_command,
     sweep,

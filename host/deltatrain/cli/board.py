@@ -10,8 +10,21 @@ from rich.console import Console
 
 from deltatrain.cli.options import DEFAULT_TARGET, json_option
 from deltatrain.cli.terminal import Terminal, table
+from deltatrain.errors import InputError
+from deltatrain.micropython import RawRepl, install
+from deltatrain.micropython.install import MODULES
+from deltatrain.quant_model import QuantModel
 from deltatrain.session import board_of, check_firmware
-from deltatrain.targets import Board, Emulator, Probe, start_background, stop_background, write_firmware
+from deltatrain.targets import (
+    MICROPYTHON,
+    Board,
+    Emulator,
+    Probe,
+    parse_target,
+    start_background,
+    stop_background,
+    write_firmware,
+)
 from deltatrain.targets import boards as known_boards
 
 
@@ -43,6 +56,7 @@ def boards(terminal: Terminal) -> None:
         for name, words in {name: words for board in known for name, words in board.install.items()}.items():
             console.print(f"  {name}: {words}", markup=False, soft_wrap=True)
         console.print("A serial port with the firmware on it is a target too: /dev/ttyACM0, socket://HOST:PORT, …")
+        console.print("and so is one with MicroPython: micropython:/dev/ttyACM0, …")
 
     terminal.result(values, show)
 
@@ -78,14 +92,40 @@ def _described(board: Board) -> dict[str, object]:
     "commits are lost when the emulator ends]",
 )
 @click.option("--probe", metavar="UID", help="The debug probe, where several are connected: see `pyocd list`.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="For a board with MicroPython (micropython:PORT): the quantised model that goes there beside deltarnn.",
+)
+@click.option(
+    "--module",
+    type=click.Path(path_type=Path),
+    default=MODULES,
+    show_default=True,
+    help="For such a board: folder of ARCHITECTURE/deltarnn.mpy, as `make -C firmware/micropython` builds them.",
+)
 @json_option
-def flash(terminal: Terminal, elf: Path, target: str, foreground: bool, store: Path | None, probe: str | None) -> None:
+def flash(
+    terminal: Terminal,
+    elf: Path,
+    target: str,
+    foreground: bool,
+    store: Path | None,
+    probe: str | None,
+    model: Path | None,
+    module: Path,
+) -> None:
     """Put firmware on a board; an emulator is started and left running in the background.
 
     \b
     qemu:…, renode:…  the emulator's port is told, and is the default target of the commands that follow
     pyocd:…           the board itself is written to through its debug probe; its serial port is yours to name
+    micropython:PORT  the board keeps its firmware: it gets the native module of its architecture, and a model
     """
+    where = parse_target(target)
+    if where.micropython:
+        _flash_micropython(terminal, where.port or "", model, module)
+        return
     board = board_of(target)
     check_firmware(elf, board)
     if isinstance(board.run, Probe):
@@ -107,6 +147,29 @@ def flash(terminal: Terminal, elf: Path, target: str, foreground: bool, store: P
         return
     port = start_background(board, elf, store=store)
     terminal.result({"port": port}, lambda console: console.print(f"{port}; `deltatrain stop` ends the emulator"))
+
+
+def _flash_micropython(terminal: Terminal, port: str, model: Path | None, module: Path) -> None:
+    if model is None:
+        raise InputError(f"--model is missing: the quantised model that the board at {port} is to train")
+    quantized = QuantModel.load(model)
+    with RawRepl(port) as repl:
+        installed = install(repl, quantized, module, terminal.say)
+    values = {
+        "port": f"{MICROPYTHON}{port}",
+        "architecture": installed.architecture,
+        "module": str(installed.module),
+        "module_bytes": installed.module.stat().st_size,
+        "folder": installed.folder,
+        "heap_free": installed.heap_free,
+    }
+    terminal.result(
+        values,
+        lambda console: console.print(
+            f"{values['port']} has deltarnn ({installed.architecture}) and the model; "
+            f"{installed.heap_free:,} bytes of its heap are free"
+        ),
+    )
 
 
 @click.command()

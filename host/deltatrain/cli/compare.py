@@ -17,7 +17,6 @@ from deltatrain.cli.terminal import Terminal
 from deltatrain.comparison import compare as compare_engines
 from deltatrain.errors import CheckFailed, InputError
 from deltatrain.fixed import FixedNetwork
-from deltatrain.link import Device
 from deltatrain.order import Order
 from deltatrain.quant_model import QuantModel
 from deltatrain.rates import Rates
@@ -25,6 +24,7 @@ from deltatrain.replay import rate_over, taken, with_replay
 from deltatrain.samples import samples_of
 from deltatrain.session import opened
 from deltatrain.trained import put_weights, weights_of
+from deltatrain.training import Engine
 from deltatrain_core import CoreNetwork
 
 
@@ -49,7 +49,7 @@ class Flip:
             raise InputError(f"--flip {text}: {tensor} has elements 0 to {size - 1} of {bits} bits")
         return Flip(tensor, int(index), int(bit))
 
-    def apply(self, device: Device) -> None:
+    def apply(self, device: Engine) -> None:
         """Flip it."""
         values = device.tensor(self.tensor)
         unsigned = values.view(f"u{values.itemsize}")

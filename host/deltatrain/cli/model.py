@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from deltatrain import datasets
+from deltatrain import datasets, image
 from deltatrain.cli.options import (
     DEFAULT_TARGET,
     clip_option,
@@ -41,8 +41,8 @@ from deltatrain.session import board_of
 from deltatrain.slots import slot_bytes
 from deltatrain.targets import Board
 from deltatrain.thresholds import Thresholds
+from deltatrain_codegen import arena_bytes, export_library, for_inference, plan_memory, ram_needed
 from deltatrain_codegen import export as build_firmware
-from deltatrain_codegen import export_library, for_inference, plan_memory, ram_needed
 from deltatrain_codegen.memory import PLANS
 
 VALIDATION_FRACTION = 0.1
@@ -248,6 +248,7 @@ def quantize(
 @model_option
 @click.option("--target", default=DEFAULT_TARGET, show_default=True, help="Board to build for: see `boards`.")
 @click.option("--library", is_flag=True, help="C sources only, with an example program, for a program of your own.")
+@click.option("--image", "as_image", is_flag=True, help="The model alone, as one file that a device reads: model.drnn.")
 @click.option(
     "--plan",
     type=click.Choice(PLANS),
@@ -289,6 +290,7 @@ def export(
     model: Path,
     target: str,
     library: bool,
+    as_image: bool,
     plan: str,
     event_budget: float | None,
     inference: bool,
@@ -301,8 +303,10 @@ def export(
     What RAM it will take is printed by purpose before anything is built, for training and for inference alone. A model
     that does not fit is refused, with the changes that would make it fit.
     """
-    if library and store:
-        raise InputError("--library holds no server, which a store belongs to; leave out one of --library and --store")
+    if store and (library or as_image):
+        raise InputError("a store belongs to firmware; leave out --store, or --library and --image")
+    if library and as_image:
+        raise InputError("--library and --image are two ways to write a model; call export once for each")
     quantized = QuantModel.load(model)
     training = plan_memory(quantized, plan, event_budget)
     quantized = for_inference(quantized) if inference else training
@@ -320,6 +324,9 @@ def export(
                 "README.txt there says how to build them"
             ),
         )
+        return
+    if as_image:
+        _export_image(terminal, quantized, out / "model.drnn")
         return
     board = _with_ram(board_of(target), ram_bytes)
     needed = {"training": ram_needed(training, board), "inference": ram_needed(for_inference(training), board)}
@@ -347,6 +354,19 @@ def export(
             console.print(f"each of two slots takes {slot_bytes(quantized):,} bytes of non-volatile memory")
 
     terminal.result(values, show)
+
+
+def _export_image(terminal: Terminal, model: QuantModel, path: Path) -> None:
+    data, arena = image.encode(model), arena_bytes(model)
+    make_folder(path.parent)
+    path.write_bytes(data)
+    values = {"image": str(path), "image_bytes": len(data), "arena_bytes": arena, "memory": model.memory.to_dict()}
+    terminal.result(
+        values,
+        lambda console: console.print(
+            f"{path}: {len(data):,} bytes, with their CRC ({model.memory}: {arena:,} bytes of arena)"
+        ),
+    )
 
 
 def _with_ram(board: Board, ram_bytes: int | None) -> Board:

@@ -58,7 +58,7 @@ def data_options(default: str | None = "digits") -> Callable[[F], F]:
             "--data",
             default=default,
             show_default=True,
-            help="Data set: digits (embedded, synthetic speech), fsdd, gscd, a folder "
+            help="Data set: digits (embedded, synthetic speech), fsdd, gscd, har (motion sensors), a folder "
             "DIR/<class>/<speaker>_<anything>.wav, or one of DIR/<speaker>_<anything>.npz with x (T, n_in) and targets "
             "for each frame: classes (T,), -1 for none, or values (T, K).",
         )(function)
@@ -156,7 +156,7 @@ target_option = click.option(
     "target",
     envvar=PORT_VARIABLE,
     help=f"A board to emulate ({DEFAULT_TARGET}, renode:…: built and run for this command alone) or the serial port of "
-    "one (/dev/ttyACM0, socket://HOST:PORT, rfc2217://…); default "
+    "one (/dev/ttyACM0, socket://HOST:PORT, rfc2217://…; with MicroPython micropython:/dev/ttyACM0); default "
     f"${PORT_VARIABLE}, else the emulator that `flash` left running.",
 )
 

@@ -17,9 +17,9 @@ from deltatrain.cli.options import data_options, json_option, target_option, tra
 from deltatrain.cli.terminal import Terminal
 from deltatrain.cli.training_run import TrainingRun
 from deltatrain.datasets import Dataset
+from deltatrain.devices import AnyDevice
 from deltatrain.errors import InputError
 from deltatrain.folders import make_folder
-from deltatrain.link import Device
 from deltatrain.memory import BUDGET_ONE
 from deltatrain.order import Order
 from deltatrain.quant_model import QuantModel
@@ -224,7 +224,7 @@ def _check_same(plan: Plan, dataset: Dataset, replay_rate: float | None) -> None
         raise InputError(f"the run was started with --replay-rate {plan.replay_rate:g}; leave it out")
 
 
-def _check_budget(plan: Plan, device: Device) -> None:
+def _check_budget(plan: Plan, device: AnyDevice) -> None:
     """InputError where the firmware would refuse other samples than that which the run was started on."""
     if (budget := device.info.memory.event_budget) != plan.event_budget:
         raise InputError(

@@ -11,8 +11,8 @@ import click
 from deltatrain import __version__
 from deltatrain.cli.job import Job, counted
 from deltatrain.cli.terminal import EXIT_INTERRUPTED, Terminal, percent
+from deltatrain.devices import AnyDevice, boot_id_of, commit, store_of
 from deltatrain.errors import DeltatrainError, InputError
-from deltatrain.link import Device
 from deltatrain.quant_model import QuantModel
 from deltatrain.rates import Rates
 from deltatrain.report.run_figure import run_figure
@@ -26,7 +26,7 @@ class TrainingRun:
     """What `train` does once it knows what to do."""
 
     terminal: Terminal
-    device: Device
+    device: AnyDevice
     folder: RunFolder
     stream: Stream
     job: Job
@@ -70,7 +70,7 @@ class TrainingRun:
         if rolled_back:
             put_weights(self.device, QuantModel.load(self.folder.before))
             if pace.commit:
-                self.device.commit()
+                commit(self.device)
         run.event("end", step=run.journal.step, error=error, rolled_back=rolled_back)
         self._draw(picture)
         self._tell(run, error, rolled_back, stopped=False)
@@ -78,15 +78,15 @@ class TrainingRun:
     def _start(self, run: LongRun, plan: Plan, model: Path) -> None:
         """Write the run's folder and its log's first lines."""
         self.stream.settings.apply(self.device, plan.first_step)
-        self.folder.start(plan, model, pull(self.device, self.stream.model))
+        self.folder.start(plan, model, pull(self.device, self.stream.model, self.stream.settings))
         settings = self.stream.settings
         run.event(
             "start",
             version=__version__,
             step=plan.first_step,
             board=self.device.info.board,
-            boot_id=self.device.info.boot_id,
-            store=self.device.info.store,
+            boot_id=boot_id_of(self.device),
+            store=store_of(self.device),
             model=plan.model_hash,
             data=plan.data,
             data_identity=plan.data_identity,

@@ -8,6 +8,7 @@ import click
 
 from deltatrain.cli.options import json_option, model_option, target_option
 from deltatrain.cli.terminal import Terminal
+from deltatrain.devices import commit as commit_weights
 from deltatrain.errors import InputError
 from deltatrain.folders import make_folder
 from deltatrain.quant_model import QuantModel
@@ -76,7 +77,7 @@ def push(terminal: Terminal, model: Path, target: str | None, commit: bool) -> N
     weights = QuantModel.load(model)
     with opened(target, weights, None, terminal.say) as session:
         step = push_weights(session.device, weights)
-        commits = session.device.commit().commits if commit else None
+        commits = commit_weights(session.device).commits if commit else None
     terminal.result(
         {"model": str(model), "step": step, "commits": commits},
         lambda console: console.print(

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from deltatrain.datasets import digits, folder, fsdd, gscd, sequences
+from deltatrain.datasets import digits, folder, fsdd, gscd, har, sequences
 from deltatrain.datasets.base import Dataset, Loader, Utterance, check_labels
 from deltatrain.datasets.splits import N_FOLDS, fold_split, index_split, personal_split, pretrain_split
 from deltatrain.errors import DataError
@@ -37,6 +37,7 @@ _LOADERS: Mapping[str, Loader] = {
     "digits": digits.load,
     "fsdd": fsdd.load,
     "gscd": gscd.load,
+    "har": har.load,
 }
 
 # How features are extracted where no model says it.

@@ -73,6 +73,8 @@ class Dataset:
         none; or values, shape (T, len(class_names)), float64, whose names `class_names` are.
     lengths : ndarray, shape (N,), int64, or None
         T of each item, where features are lazy.
+    spectra : bool
+        Whether the features are spectra of sound, which pre-training may vary as such.
 
     Raises
     ------
@@ -92,6 +94,7 @@ class Dataset:
     was_cut: NDArray[np.bool_] | None = None
     targets: Sequence[Targets] | None = None
     lengths: IntArray | None = None
+    spectra: bool = True
 
     def __post_init__(self) -> None:
         n = len(self.features)

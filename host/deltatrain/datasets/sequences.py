@@ -88,6 +88,7 @@ def load(folder: Path, config: FeatureConfig | None) -> Dataset:
         was_cut=lengths > config.max_frames,
         targets=Lazy(lambda number: read(number)[1], numbers),
         lengths=np.minimum(lengths, config.max_frames),
+        spectra=False,
     )
 
 

@@ -1,6 +1,7 @@
 """The protocol's numbers and structs, taken from the very headers that the firmware compiles.
 
-`dt_protocol.h`, `dt_slot.h` and `drnn_types.h` are parsed by cffi; nothing of them is written down a second time.
+`dt_protocol.h`, `dt_slot.h`, `drnn_types.h` and `drnn_image.h` are parsed by cffi; nothing of them is written down a
+second time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import deltatrain_firmware
 
 HEADERS: Final = (
     deltatrain_core.include_dir() / "drnn_types.h",
+    deltatrain_core.include_dir() / "drnn_image.h",
     deltatrain_firmware.include_dir() / "dt_protocol.h",
     deltatrain_firmware.include_dir() / "dt_slot.h",
 )

@@ -126,7 +126,7 @@ class LinkSession:
                 f"the firmware at {self._line.url} speaks another version of the protocol than this program "
                 f"({protocol.VERSION}); export and flash it again"
             ) from refusal
-        # What other versions answer is of another length, but the same at its start.
+        # What other versions answer may be of another length, but begins alike.
         raw = self._unpack("dt_hello_reply_t", reply.ljust(protocol.size_of("dt_hello_reply_t"), b"\0"))
         if (raw.version, raw.abi_version) != (protocol.VERSION, protocol.ABI_VERSION):
             raise DeviceError(
@@ -134,11 +134,11 @@ class LinkSession:
                 f"{raw.abi_version}, this program {protocol.VERSION} and {protocol.ABI_VERSION}; "
                 "export and flash it again"
             )
-        hello = Hello.of(raw)
+        hello = Hello.of(self._unpack("dt_hello_reply_t", reply))
         self._hello = hello
         self._link.outward.limit = self._link.inward.limit = hello.max_payload
         self._opened(hello)
-        return hello
+        return self.info
 
     def _opened(self, hello: Hello) -> None:
         """A new session is open: for subclasses, which forget here what belonged to the old one."""

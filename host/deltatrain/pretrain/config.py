@@ -34,8 +34,8 @@ class FitConfig:
     weight_decay : float
         Decoupled, on weights and not on biases.
     augmentation : Augmentation
-        By default `SPEECH`, which takes the features for spectra; give `Augmentation()` for other signals. Data with
-        targets of their own for each frame are not varied.
+        By default `SPEECH`. Data that are no spectra of sound, or have targets of their own for each frame, are not
+        varied.
     readout : {"last", "frames", "regression"} or None
         Where the readout reads, and its loss; None for what the data's own targets are for, else "last".
     seed : int

@@ -128,7 +128,7 @@ def fit(
     ready = [standardise(item, features).astype(dtype) for item in data.features]
     shape = _shape(config, ready[0].shape[1], len(data.class_names), _readout(data, config, warm_start))
     target_scale = _target_scale(data, shape.readout, warm_start)
-    augmentation = config.augmentation if data.targets is None else Augmentation()
+    augmentation = config.augmentation if data.spectra and data.targets is None else Augmentation()
     rng = np.random.Generator(np.random.PCG64(config.seed))
     if warm_start is None:
         initial = initial_parameters(config, shape.n_in, shape.n_classes, rng)

@@ -6,10 +6,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+from deltatrain.devices import AnyDevice, boot_id_of, commit, store_of
 from deltatrain.errors import InputError, LinkInterrupted
-from deltatrain.link import Device
+from deltatrain.link import Device, DeviceResult
 from deltatrain.recovery import Trained, train_from
 from deltatrain.run.folder import RunFolder, save
 from deltatrain.run.journal import Journal, digest
@@ -48,9 +49,9 @@ class Pace:
     commit: int = 0
     evaluate: int = 0
 
-    def check(self, device: Device) -> None:
+    def check(self, device: AnyDevice) -> None:
         """InputError where the device has no store to commit to."""
-        if self.commit and device.info.store == "none":
+        if self.commit and store_of(device) == "none":
             raise InputError(
                 f"the firmware on {device.info.board} has no non-volatile store; build one by `deltatrain export "
                 "--store`, for a board that has the memory, or leave out --commit-every: the run's folder keeps weights"
@@ -72,7 +73,7 @@ class LongRun:
 
     def __init__(
         self,
-        device: Device,
+        device: AnyDevice,
         folder: RunFolder,
         log: Log,
         journal: Journal,
@@ -110,14 +111,14 @@ class LongRun:
 
     def pull(self) -> None:
         """Read the weights back to the run's folder."""
-        model = pull(self._device, self._stream.model)
+        model = pull(self._device, self._stream.model, self._stream.settings)
         save(model, self._folder.weights)
         self.event("pull", step=self.journal.step, digest=digest(model.tensors()))
 
     def commit(self) -> None:
         """Have the device write its weights to its store."""
         self.pull()  # what the device may come back to is known by its digest
-        done = self._device.commit()
+        done = commit(self._device)
         self.event("commit", step=done.step, commits=done.commits, slot_erases=done.slot_erases, bytes=done.bytes)
 
     def evaluate(self, progress: Progress | None = None) -> Evaluation:
@@ -184,7 +185,7 @@ class LongRun:
             source=position.source,
             lost=position.lost,
             board=self._device.info.board,
-            boot_id=self._device.info.boot_id,
+            boot_id=boot_id_of(self._device),
         )
         return position
 
@@ -203,7 +204,7 @@ class LongRun:
             self._bear(interruption)
 
         turns = train_from(
-            self._device,
+            cast(Device, self._device),  # MicroPython's answers where this asks, and has no session to interrupt
             self._stream.settings,
             lambda turn: self._stream.sample(turn, self.journal.step),
             self.journal.turn,
@@ -219,7 +220,8 @@ class LongRun:
             self._stop.check()
 
     def _record(self, trained: Trained) -> None:
-        sample, result = trained.sample, trained.result
+        sample = trained.sample
+        result: Any = trained.result
         if trained.refused:
             self.event("refused", turn=trained.position, step=trained.step, sample=sample.name)
             return
@@ -234,8 +236,8 @@ class LongRun:
                 "occupancy": round(events / max(possible, 1), 5),
                 "inputs": int(sample.frames.size),
                 "inputs_saturated": sample.saturated,
-                "ticks": result.ticks_forward + result.ticks_call,
-                "instructions": result.instructions,
+                "ticks": result.ticks_forward + result.ticks_call if isinstance(result, DeviceResult) else None,
+                "instructions": result.instructions if isinstance(result, DeviceResult) else None,
                 **{name: getattr(result, name) for name in SUMMED},
             }
         self.event(

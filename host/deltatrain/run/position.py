@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deltatrain.devices import AnyDevice, store_of
 from deltatrain.errors import DeviceError, ModelError, SampleRefused
-from deltatrain.link import Device
 from deltatrain.memory import Memory
 from deltatrain.order import turn_after
 from deltatrain.quant_model import QuantModel
@@ -53,7 +53,7 @@ class Position:
         return f"Going on from step {self.step}: {how}{again}."
 
 
-def find_position(device: Device, folder: RunFolder, journal: Journal, stream: Stream) -> Position:
+def find_position(device: AnyDevice, folder: RunFolder, journal: Journal, stream: Stream) -> Position:
     """Find where a device stands, give it the folder's weights where it has none of the run's, and configure it.
 
     Raises
@@ -76,7 +76,7 @@ def find_position(device: Device, folder: RunFolder, journal: Journal, stream: S
 
 
 def _source(
-    device: Device,
+    device: AnyDevice,
     folder: RunFolder,
     journal: Journal,
     stream: Stream,
@@ -93,7 +93,7 @@ def _source(
         computed = _computed(saved, saved_step, step, journal, stream, device.info.memory)
         if all(np.array_equal(computed[name], tensor) for name, tensor in weights.items()):
             return "computed"
-    lost_all = step <= journal.first_step or device.info.store != "loaded"
+    lost_all = step <= journal.first_step or store_of(device) != "loaded"
     if step < saved_step and journal.digests.get(step) == now and not lost_all:
         return "store"
     if now in (digest(stream.model.tensors()), journal.digests.get(journal.first_step)):

@@ -14,6 +14,7 @@ from deltatrain.targets.run import Qemu, Renode, Run, apt_words, runs_of
 from deltatrain.targets.store import Store
 
 DESCRIPTION = "board.toml"
+MICROPYTHON = "micropython:"
 
 
 @dataclass(frozen=True)
@@ -178,26 +179,32 @@ def find_board(name: str, counter_hz: int | None = None) -> Board | None:
 
 @dataclass(frozen=True)
 class Target:
-    """What a user's `--target` means: a board in one way of running it, or an open port; never both."""
+    """What a user's `--target` means: a board in one way of running it, or an open port; never both.
+
+    Behind the port is our firmware, or MicroPython where `micropython` is set.
+    """
 
     board: Board | None
     port: str | None
+    micropython: bool = False
 
 
 def parse_target(text: str) -> Target:
-    """Understand `qemu:mps2-an386`, `/dev/ttyACM0`, `socket://host:port`, ...
+    """Understand `qemu:mps2-an386`, `/dev/ttyACM0`, `socket://host:port`, `micropython:/dev/ttyACM0`, ...
 
     Raises
     ------
     InputError
         If it names an emulator's board that does not exist, or nothing at all.
     """
-    if "://" in text or text.startswith(("/", "COM")):
-        return Target(None, text)
+    port = text.removeprefix(MICROPYTHON)
+    if "://" in port or port.startswith(("/", "COM")):
+        return Target(None, port, micropython=port != text)
     for board in boards():
         if text == board.target:
             return Target(board, None)
     known = ", ".join(board.target for board in boards())
     raise InputError(
-        f"there is no target {text!r}; known are {known}, and serial ports: /dev/ttyACM0, socket://host:port"
+        f"there is no target {text!r}; known are {known}, and serial ports: /dev/ttyACM0, socket://host:port, "
+        "or of boards with MicroPython micropython:/dev/ttyACM0"
     )
