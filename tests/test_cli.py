@@ -210,6 +210,7 @@ def test_every_command_explains_itself() -> None:
         "bench",
         "sweep",
         "tune",
+        "samples",
     ]
     assert set(main.commands) == {*names, "study"}
     for name in names:
