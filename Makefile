@@ -18,7 +18,8 @@ PACKAGING := setup.cfg setup.py pyproject.toml
 NODE_MODULES := tests/micropython/node_modules
 
 .PHONY: help demo test test-micropython setup study-speakers study-voices study-sweep study-parity study-weights \
-	study-drift study-equality study-cores study-power study-replay study-growth study-192k digits clean debian
+	study-drift study-equality study-cores study-power study-replay study-growth study-192k study-link soak digits clean \
+	debian
 
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -72,6 +73,12 @@ study-power: setup ## 200 kills of an emulator that trains, every restart checke
 
 study-growth: setup ## a training step's cost by sparsity, frames, hidden units, layers: docs/growth.csv, .png (some minutes)
 	$(BIN)/python tools/bench_docs.py $(ARGS)
+
+study-link: setup ## training over bad serial lines, every word compared: docs/link.csv, .png (some twenty minutes)
+	$(BIN)/python tests/study_link.py $(ARGS)
+
+soak: setup ## 10,000 training steps on the emulated Cortex-M4F, read back and compared every 100 (some ten minutes)
+	$(BIN)/python tests/soak.py $(ARGS)
 
 digits: setup ## synthesise the embedded data set anew (needs espeak-ng)
 	.ci/debian espeak-ng

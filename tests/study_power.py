@@ -112,7 +112,8 @@ class PowerCuts:
         AssertionError at the first word that differs, and where a step that was committed is lost.
         """
         with Emulator.start(self._board, self._elf, store=self._file) as emulator:
-            with Device.open(emulator.port) as device:
+            # A line that is lost is the kill: nothing will open it again.
+            with Device.open(emulator.port, reopen=0.0) as device:
                 self._resume(device)
                 self._train(device, int(self._rng.integers(1, MOST_STEPS + 1)))
                 if not self.commit_s or self._rng.random() < 0.5:
@@ -216,6 +217,7 @@ def cut_until(cuts: PowerCuts, kills: int, torn: int, shown: Callable[[range], A
     for number in shown(range(kills)):
         cuts.cut(in_commit=number % 3 != 0)
     while cuts.tally.torn < torn:
+        assert cuts.tally.kills < 10 * (kills + torn), "kills hardly ever hit a commit"
         cuts.cut(in_commit=True)
 
 

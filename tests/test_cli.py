@@ -210,6 +210,7 @@ def test_every_command_explains_itself() -> None:
         "bench",
         "sweep",
         "tune",
+        "samples",
     ]
     assert set(main.commands) == {*names, "study"}
     for name in names:
@@ -230,6 +231,7 @@ BAD = [
     (("fit", "--holdout", "nobody"), "nobody"),
     (("fit", "--theta", "-1"), "theta"),
     (("evaluate", "--model", "{model}", "--data", "{tones}", *SMALL, "--target", "socket://127.0.0.1:1"), "127.0.0.1"),
+    (("evaluate", "--model", "{model}", "--data", "{tones}", *SMALL, "--target", "loop://"), "echoes"),
     (("train", *QEMU), "--holdout"),
     (("train", *QEMU, "--per-class", "999", *SMALL[:2]), "999"),
     (("compare", *QEMU, *SMALL, "--clip", "0"), "clip"),

@@ -389,11 +389,34 @@ def test_a_hello_drops_the_sample_and_keeps_the_rest(line: RawLine) -> None:
     assert line.ask("TRAIN", sequence, TRAIN_1)[0] == 0
     trained = line.weights()
     _sample(line, sequence + 1)
-    status, answer = line.hello()
+    other = NONCE ^ 0x10000  # of which a request bears the same half
+    status, answer = line.hello(other)
     hello = protocol.unpack("dt_hello_reply_t", answer)
     assert (status, hello.step, hello.boot_id) == (0, 1, NONCE)
     assert line.ask("TRAIN", 1, TRAIN_1) == (STATUS["DRNN_ERR_STATE"], b"")
     assert line.weights() == trained
+
+
+def test_a_hello_that_comes_twice_changes_nothing(line: RawLine) -> None:
+    sequence = _sample(line, 1)
+    status, answer = line.hello()
+    assert (status, protocol.unpack("dt_hello_reply_t", answer).nonce) == (0, NONCE)
+    assert line.ask("BEGIN", 1) == (STATUS["DT_ERR_SEQUENCE"], b"")
+    assert line.ask("TRAIN", sequence, TRAIN_1)[0] == 0
+    assert line.hello()[0] == 0
+    assert line.ask("TRAIN", sequence, TRAIN_1) == (STATUS["DT_ERR_DUPLICATE"], b"")
+    assert line.step() == 1
+
+
+def test_a_command_is_cut_under_its_number(line: RawLine) -> None:
+    assert line.ask("BEGIN", 1) == (0, b"")
+    two, one = _frames(900, -800, 4000, 300, 2000, 1000, count=2), _frames(900, -800, 4000)
+    status, answer = line.ask("FRAMES", 2, one)  # the longer one did not arrive
+    assert (status, protocol.unpack("dt_frames_reply_t", answer).n_steps) == (0, 1)
+    status, answer = line.ask("FRAMES", 3, two)  # but its answer got lost
+    assert (status, protocol.unpack("dt_frames_reply_t", answer).n_steps) == (0, 3)
+    assert line.ask("FRAMES", 3, one) == (STATUS["DT_ERR_SEQUENCE"], b"")
+    assert line.ask("BEGIN", 4) == (0, b"")
 
 
 def test_boot_id_is_the_first_hellos_nonce(line: RawLine) -> None:

@@ -34,3 +34,22 @@ class SampleRefused(DeltatrainError):
 
 class DeviceError(DeltatrainError):
     """The board, the emulator or the line between did not answer as agreed."""
+
+
+class LinkInterrupted(DeviceError):
+    """The session with a device was lost, and a new one is open: the device restarted, or another program took it.
+
+    The sample under way is gone, and so may be the configuration; `step` tells whether its training step was applied.
+
+    Attributes
+    ----------
+    restarted : bool
+        Whether the device restarted: what it had not committed is lost.
+    step : int
+        The device's step counter now.
+    """
+
+    def __init__(self, message: str, *, restarted: bool, step: int) -> None:
+        super().__init__(message)
+        self.restarted = restarted
+        self.step = step

@@ -90,11 +90,14 @@ static int32_t hello(dt_server_t *server, const dt_request_t *head, const uint8_
         server->booted = 1;
         server->boot_id = asked.nonce;
     }
-    server->session_open = 1;
-    server->session = (uint16_t)(asked.nonce & 0xFFFFu);
-    server->sample_open = 0;
-    server->has_last = 0;
-    server->last_sequence = head->sequence;
+    /* The hello of the open session once more, doubled on the line or sent again, changes nothing of it. */
+    if (!server->session_open || asked.nonce != server->nonce) {
+        server->session_open = 1;
+        server->nonce = asked.nonce;
+        server->sample_open = 0;
+        server->has_last = 0;
+        server->last_sequence = head->sequence;
+    }
 
     const drnn_model_t *model = server->model;
     dt_hello_reply_t reply;
@@ -606,7 +609,7 @@ dt_answer_t dt_server_handle(dt_server_t *server, const uint8_t *request, uint32
         server->reply_kept = 0;
         return finish(server, &head, hello(server, &head, payload, out));
     }
-    if (!server->session_open || head.session != server->session) {
+    if (!server->session_open || head.session != (uint16_t)(server->nonce & 0xFFFFu)) {
         return refuse(server, &head, DT_ERR_SESSION);
     }
     const entry_t *entry = find(head.command);

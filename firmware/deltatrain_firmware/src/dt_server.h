@@ -55,7 +55,7 @@ typedef struct {
     uint8_t reply_kept;                    /* `reply` still answers the last command with an effect */
     uint8_t has_last;                      /* such a command was executed in this session */
     uint8_t last_sequence;
-    uint16_t session;
+    uint32_t nonce;                        /* of the open session's hello */
     uint32_t last_crc;
     uint32_t last_length;                  /* of the kept reply */
     uint32_t boot_id;

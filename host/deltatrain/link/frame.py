@@ -70,6 +70,11 @@ class Decoder:
         self._append(rest)
         return bodies
 
+    @property
+    def under_way(self) -> bool:
+        """Whether a frame has begun and not ended."""
+        return self._too_long or bool(self._pending)
+
     def clear(self) -> None:
         """Forget the frame under way."""
         self._pending.clear()

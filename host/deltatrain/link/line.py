@@ -27,6 +27,10 @@ WHAT_TO_DO = (
 )
 
 
+class LineLost(DeviceError):
+    """The line closed: its emulator ended, its board was unplugged, its connection was cut."""
+
+
 class Line:
     """An open serial line.
 
@@ -45,26 +49,42 @@ class Line:
         self.url = url
         self._lock = _lock(url)
         try:
-            # Only real ttys know exclusive access; the lock above covers the others.
-            options: dict[str, Any] = {} if "://" in url else {"exclusive": True}
-            self._port = serial.serial_for_url(url, baudrate=BAUD_RATE, timeout=0, write_timeout=CONNECT_S, **options)
-        except (serial.SerialException, OSError, ValueError) as error:
+            self._open()
+        except DeviceError:
             self._lock.close()
+            raise
+
+    def _open(self) -> None:
+        try:
+            # Only real ttys know exclusive access; the lock covers the others.
+            options: dict[str, Any] = {} if "://" in self.url else {"exclusive": True}
+            self._port = serial.serial_for_url(
+                self.url, baudrate=BAUD_RATE, timeout=0, write_timeout=CONNECT_S, **options
+            )
+        except (serial.SerialException, OSError, ValueError) as error:
             if "lock" in str(error):
-                raise DeviceError(f"{url} is busy: another program holds it; end that one first") from error
-            raise DeviceError(f"cannot open {url} ({error}); {WHAT_TO_DO}") from error
+                raise DeviceError(f"{self.url} is busy: another program holds it; end that one first") from error
+            raise DeviceError(f"cannot open {self.url} ({error}); {WHAT_TO_DO}") from error
         self._descriptor = _descriptor(self._port)
-        if self._descriptor is not None and url.startswith("socket://"):
+        if self._descriptor is not None and self.url.startswith("socket://"):
             _send_at_once(self._descriptor)
+
+    def reopen(self) -> None:
+        """Close the line and open it again, held all the while; DeviceError where it cannot be opened (yet)."""
+        self._close_port()
+        self._open()
 
     def close(self) -> None:
         """Give the line back; may be called twice."""
-        with contextlib.suppress(serial.SerialException, OSError):
-            self._port.close()
+        self._close_port()
         self._lock.close()
 
+    def _close_port(self) -> None:
+        with contextlib.suppress(serial.SerialException, OSError):
+            self._port.close()
+
     def write(self, data: bytes) -> None:
-        """Send all of `data`; DeviceError when the line is gone."""
+        """Send all of `data`; LineLost when the line is gone, DeviceError when it takes nothing."""
         try:
             self._port.write(data)
         except serial.SerialTimeoutException as error:
@@ -78,7 +98,7 @@ class Line:
     def read(self, timeout: float) -> bytes:
         """What has arrived, waiting for its first byte up to `timeout` seconds; empty when none came.
 
-        DeviceError when the line is gone.
+        LineLost when the line is gone.
         """
         deadline = time.monotonic() + timeout
         try:
@@ -101,8 +121,8 @@ class Line:
                 return data
             time.sleep(GATHER_S)
 
-    def _gone(self, error: Exception) -> DeviceError:
-        return DeviceError(
+    def _gone(self, error: Exception) -> LineLost:
+        return LineLost(
             f"the connection to {self.url} is lost ({error}): the emulator ended or the board was unplugged; "
             "start it again with `deltatrain flash`"
         )

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deltatrain.link import protocol
 from deltatrain.memory import Memory
 from deltatrain.scale import Scale
 from deltatrain_core import StepResult
+
+_NOT_NUMBERS = frozenset({"board", "hash", "cell", "readout", "memory", "fresh", "fault", "store"})
+_FAULTS = {
+    "none": "no fault is known: its power was cut, or it was reset",
+    "stack": "its stack overflowed",
+    "watchdog": "its watchdog ended a command that took too long",
+    "other": "an unexpected interrupt",
+}
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,32 @@ class Hello:
     store: str
     commits: int
     committed_step: int
+
+    @staticmethod
+    def of(raw: Any) -> Hello:
+        """From `dt_hello_reply_t`."""
+        told: dict[str, Any] = {
+            field.name: int(getattr(raw, field.name)) for field in fields(Hello) if field.name not in _NOT_NUMBERS
+        }
+        return Hello(
+            **told,
+            board=protocol.bytes_of(raw.board).rstrip(b"\0").decode("ascii", "replace"),
+            hash=protocol.bytes_of(raw.hash),
+            cell=protocol.CELLS.get(raw.cell, f"cell {raw.cell}"),
+            readout=protocol.READOUTS.get(raw.readout, f"readout {raw.readout}"),
+            memory=Memory(
+                protocol.MEMORIES.get(raw.memory, f"plan {raw.memory}"), int(raw.segment_steps), int(raw.event_budget)
+            ),
+            fresh=raw.boot_id == raw.nonce,
+            fault=protocol.FAULTS.get(raw.fault, f"fault {raw.fault}"),
+            store=protocol.STORES.get(raw.store, f"store {raw.store}"),
+        )
+
+    @property
+    def fault_words(self) -> str:
+        """Why the device restarted, for people."""
+        where = f" at 0x{self.fault_address:08x}" if self.fault_address else ""
+        return _FAULTS.get(self.fault, f"{self.fault} fault") + where
 
 
 @dataclass(frozen=True)
