@@ -29,9 +29,10 @@ from deltatrain.personal import CALIBRATION_ITEMS, personal, pretraining_items
 from deltatrain.quant_model import QuantModel
 from deltatrain.quantize import quantize
 from deltatrain.replay import with_exemplars
+from deltatrain.samples import samples_of
 from deltatrain.slots import Commit, read_slots, slot_bytes
 from deltatrain.targets import Board, Emulator, parse_target
-from deltatrain.training import Sample, Settings, samples_of
+from deltatrain.training import Sample, Settings
 from deltatrain_codegen import export
 from deltatrain_core import CoreNetwork, StepResult
 
@@ -112,7 +113,8 @@ class PowerCuts:
         AssertionError at the first word that differs, and where a step that was committed is lost.
         """
         with Emulator.start(self._board, self._elf, store=self._file) as emulator:
-            with Device.open(emulator.port) as device:
+            # A line that is lost is the kill: nothing will open it again.
+            with Device.open(emulator.port, reopen=0.0) as device:
                 self._resume(device)
                 self._train(device, int(self._rng.integers(1, MOST_STEPS + 1)))
                 if not self.commit_s or self._rng.random() < 0.5:
@@ -216,6 +218,7 @@ def cut_until(cuts: PowerCuts, kills: int, torn: int, shown: Callable[[range], A
     for number in shown(range(kills)):
         cuts.cut(in_commit=number % 3 != 0)
     while cuts.tally.torn < torn:
+        assert cuts.tally.kills < 10 * (kills + torn), "kills hardly ever hit a commit"
         cuts.cut(in_commit=True)
 
 

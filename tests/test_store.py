@@ -303,6 +303,20 @@ def test_stores_are_whole_and_out_of_the_way() -> None:
         assert end in (flash_end,) or end <= board.flash_origin or store.origin >= flash_end
 
 
+def test_firmware_with_a_store_builds_where_no_emulator_runs_it(tiny_model: QuantModel, tmp_path: Path) -> None:
+    board = find_board("nrf52840")
+    assert board is not None and board.store is not None
+    if shutil.which(board.compiler) is None:
+        pytest.skip(f"{board.compiler} is not installed; `make setup` installs it")
+    built = export(tiny_model, board, tmp_path, store=True)
+    assert board.flash_origin + built.flash_bytes <= board.store.origin
+
+
+def test_the_page_tells_what_the_boards_flash_bears() -> None:
+    borne = {f"{board.store.erase_cycles:,}" for board in boards() if board.store and board.store.erase_cycles}
+    assert borne == set(re.findall(r"^\|.* of \d+ KiB\) \| ([\d,]+) \|", PAGE, re.MULTILINE))
+
+
 def test_the_page_gives_a_slots_layout() -> None:
     rows = [(int(at), field) for at, field in re.findall(r"^\| (\d+) \| [^|]+ \| `(\w+)` \|", PAGE, re.MULTILINE)]
     assert rows == [(at, field) for field, at, _ in protocol.layout_of("dt_slot_t")]

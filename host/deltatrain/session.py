@@ -18,6 +18,7 @@ from deltatrain.micropython import MicroPythonDevice
 from deltatrain.quant_model import QuantModel
 from deltatrain.story import FirmwareSize
 from deltatrain.targets import Board, Emulator, Probe, Target, parse_target, running
+from deltatrain.trained import check_holds
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Session:
 def opened(
     target: str | None, model: QuantModel, out: Path | None, say: Callable[[str], None], key: Key | None = None
 ) -> Iterator[Session]:
-    """Open a target and check that it holds the model.
+    """Open a target and check that it holds the model, or the one that this was trained from.
 
     Parameters
     ----------
@@ -73,11 +74,11 @@ def opened(
                 Emulator.start(board, (out or Path(folder)) / "firmware.elf") as emulator,
                 Device.open(emulator.port) as device,
             ):
-                device.check_model(model.hash())
+                check_holds(device, model)
                 yield Session(device, board.title, replace(model, memory=device.info.memory), size)
     else:
         with _open(where, key) as device:
-            device.check_model(model.hash())
+            check_holds(device, model)
             yield Session(device, device.info.board, replace(model, memory=device.info.memory))
 
 

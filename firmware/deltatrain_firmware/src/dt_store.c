@@ -229,13 +229,13 @@ int dt_store_forget(dt_store_t *store)
         return DT_ERR_STORE;
     }
     /* What was committed last goes last: when the power is cut, it is all there or nothing is. */
-    if (renew(store, store->next, SLOT_PAGES) < 0 || renew(store, store->next ^ 1u, SLOT_PAGES) < 0) {
+    if (renew(store, store->next, SLOT_PAGES) < 0) {
         return DT_ERR_STORE;
     }
     store->state = DT_STORE_EMPTY;
     store->commits = 0;
     store->step = 0;
-    return 0;
+    return renew(store, store->next ^ 1u, SLOT_PAGES);
 }
 
 #endif
