@@ -92,11 +92,11 @@ def test_power_cut_at_any_operation_loses_no_commit(
 ) -> None:
     """And flash that refuses, holds something else than it was given, or rots; see tests/native/store_power.c."""
     program = build_power(*GEOMETRIES[geometry])
-    outcome = subprocess.run([program, "2"], capture_output=True, text=True)
+    outcome = subprocess.run([program, "1"], capture_output=True, text=True)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     did = json.loads(outcome.stdout)
     assert did["bytes"] == 720
-    assert min(did["cuts"], did["commits"], did["flips"]) > 1000 and did["fails"] > 100
+    assert min(did["cuts"], did["commits"], did["flips"]) > 500 and did["fails"] > 50
 
 
 def test_flash_too_small_for_two_commits_is_none(build_power: Callable[[int, int, int], Path]) -> None:
