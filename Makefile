@@ -36,7 +36,7 @@ test: setup ## ruff, mypy (strict) and every test
 setup: .venv/.core $(NODE_MODULES)/.made ## Debian packages, the Python environment .venv, and MicroPython for node, where missing
 
 test-micropython: setup ## the native module in MicroPython's own ports, under QEMU too (MPY_DIR=DIR, its source tree; ten minutes)
-	$(BIN)/python tests/study_micropython.py --data-dir $(or $(DATA_DIR),$(DELTATRAIN_DATA),$(firstword $(wildcard ../*/data)),.) $(ARGS)
+	$(BIN)/python tests/study_native.py --data-dir $(or $(DATA_DIR),$(DELTATRAIN_DATA),$(firstword $(wildcard ../*/data)),.) $(ARGS)
 
 study-speakers: setup ## each speaker of fsdd held out, three seeds (DATA_DIR=DIR; about half an hour)
 	$(BIN)/deltatrain study personal --data fsdd --data-dir $(or $(DATA_DIR),$(DELTATRAIN_DATA),.) --jobs $(JOBS) $(ARGS)

@@ -83,7 +83,7 @@ def picture(table: list[dict[str, object]], path: Path) -> None:
     axes = figure.subplots()
     axes.plot(rates, [100 * float(str(row["carried_of_clean"])) for row in rows], "o-", color="tab:blue")
     axes.set_xscale("symlog", linthresh=1e-6)
-    axes.set(xlabel="bit error rate", ylabel="throughput, % of the clean line", ylim=(0, 105))
+    axes.set(xlabel="bit error rate", ylabel="carried, % of the clean line", ylim=(0, 105))
     axes.yaxis.label.set_color("tab:blue")
     again = axes.twinx()
     again.plot(rates, [float(str(row["sent_again_per_step"])) for row in rows], "s--", color="tab:orange")

@@ -206,10 +206,14 @@ def test_every_command_explains_itself() -> None:
         "train",
         "evaluate",
         "compare",
+        "pull",
+        "push",
+        "plot",
         "boards",
         "bench",
         "sweep",
         "tune",
+        "samples",
     ]
     assert set(main.commands) == {*names, "study"}
     for name in names:

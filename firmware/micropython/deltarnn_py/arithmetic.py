@@ -1,10 +1,6 @@
 """Rounding, saturation and roots in integers. NUMERICS.md, "Rounding"."""
 
-INT16_MAX = 32767  # ranges are symmetric
-INT32_MAX = 2147483647
-V_MAX = 16383  # of |x| and |h|: one guard bit, so that a difference fits int16
-ONE_Q14 = 1 << 14
-ONE_Q28 = 1 << 28
+from .formats import INT32_MAX
 
 
 def round_shift(value: int, bits: int) -> int:

@@ -7,16 +7,13 @@ W^T dM backward, and dM Delta^T for the gradient of W. NUMERICS.md, "Forward", "
 from array import array
 
 from . import gru, lstm, rnn
-from .arithmetic import INT16_MAX, INT32_MAX, ONE_Q28, add, multiply, round_shift, sqrt_ceil
+from .arithmetic import add, multiply, round_shift, sqrt_ceil
+from .formats import BIAS_BITS, DELTA_SUM, GUARD_BITS, H_BITS, INT16_MAX, INT32_MAX, ONE_Q28
 from .image import INFERENCE, LSTM, Image
 from .sgd import Stepper
 from .step import Step
 
 _CELLS = (rnn, gru, lstm)  # by enum drnn_cell
-_BIAS_BITS = 24
-_H_BITS = 14
-GUARD_BITS = 6  # low-order bits that carried gradients keep below those of the loss gradient
-_DELTA_SUM = 63487
 # Of a layer's tensors in the random function, and how far the next layer's are from them.
 _WEIGHT, _BIAS, _TENSORS_PER_LAYER = 0, 1, 8
 
@@ -33,7 +30,7 @@ class Layer:
         self._keeps_history = model.memory != INFERENCE
         self._cell = _CELLS[image.cell]
         self._x_bits, self._wx_bits, self._wh_bits = image.x_bits, image.wx_bits, image.wh_bits
-        self._m_bits = max(image.wx_bits + image.x_bits, image.wh_bits + _H_BITS)
+        self._m_bits = max(image.wx_bits + image.x_bits, image.wh_bits + H_BITS)
         self._c_bits = image.c_bits
         self.rows = self._cell.N_GATES * image.n_hidden  # of a column of W
         # Columns of x feed the first rows of M, columns of h the last: they differ for the GRU alone.
@@ -48,7 +45,7 @@ class Layer:
         self._theta_x, self._theta_h = theta_x, theta_h
         self._v_hat = array("h", bytes(2 * self.width))
         self.h = self.c = array("h", bytes(2 * self.n_hidden))
-        self._m = [b << (self._m_bits - _BIAS_BITS) for b in self.bias]
+        self._m = [b << (self._m_bits - BIAS_BITS) for b in self.bias]
         self.history = []
         self.n_events = 0  # of the frames whose history is held
 
@@ -90,7 +87,7 @@ class Layer:
         """M += W Delta, exactly: products of x and of h are shifted to M's fraction bits, to the left."""
         m, weight, rows = self._m, self.weight, self.rows
         x_shift = self._m_bits - self._wx_bits - self._x_bits
-        h_shift = self._m_bits - self._wh_bits - _H_BITS
+        h_shift = self._m_bits - self._wh_bits - H_BITS
         for j, delta in zip(step.active, step.delta):
             is_h = j >= self.n_in
             delta <<= h_shift if is_h else x_shift
@@ -169,7 +166,7 @@ class Layer:
                     x_squared += delta * delta
                 else:
                     h_squared += delta * delta
-            delta_squared = (x_squared << 2 * (_H_BITS - self._x_bits)) + h_squared
+            delta_squared = (x_squared << 2 * (H_BITS - self._x_bits)) + h_squared
             total += sqrt_ceil(sum([d * d for d in step.gates])) * sqrt_ceil(delta_squared)
         return total
 
@@ -185,7 +182,7 @@ class Layer:
                 counts["macs_gradient"] += self.rows * len(events)
         stepper.begin(first + _BIAS, INT32_MAX)
         for row, d_m in enumerate(self.history[0].gates):
-            self.bias[row] = stepper.stepped(self.bias[row], d_m, exponent + _BIAS_BITS, row)
+            self.bias[row] = stepper.stepped(self.bias[row], d_m, exponent + BIAS_BITS, row)
 
     def _events_by_column(self) -> "list[list[tuple[int, Step]]]":
         """Of each column its (Delta, step), over time."""
@@ -199,7 +196,7 @@ class Layer:
         """Column j, by the sum of dM_t Delta_t,j over its events: exact, but for `shift` bits of Delta."""
         shift = delta_shift(sum([abs(delta) for delta, _ in events]))
         is_h = j >= self.n_in
-        first, v_bits, w_bits = (self._h_first, _H_BITS, self._wh_bits) if is_h else (0, self._x_bits, self._wx_bits)
+        first, v_bits, w_bits = (self._h_first, H_BITS, self._wh_bits) if is_h else (0, self._x_bits, self._wx_bits)
         sums = [0] * self.rows
         for delta, step in events:
             delta, d_m = round_shift(delta, shift), step.gates
@@ -230,6 +227,6 @@ def int16_exponent(low: int, high: int) -> int:
 def delta_shift(total: int) -> int:
     """The smallest n >= 0 with total <= 63487 2^n, so that the sums of a column fit 32 bits in the C core."""
     shift = 0
-    while total > _DELTA_SUM << shift:
+    while total > DELTA_SUM << shift:
         shift += 1
     return shift

@@ -3,7 +3,8 @@
 from array import array
 
 from .activation import argument, sigmoid_q14, tanh_q14
-from .arithmetic import INT16_MAX, ONE_Q14, ONE_Q28, V_MAX, add, multiply, round_shift, saturate
+from .arithmetic import add, multiply, round_shift, saturate
+from .formats import INT16_MAX, ONE_Q14, ONE_Q28, V_MAX
 from .step import Step
 
 N_GATES = N_ACCUMULATORS = 4

@@ -3,8 +3,9 @@
 from array import array
 
 from . import replay, scales, state
+from .formats import GUARD_BITS
 from .image import INFERENCE, LAST, READOUT_NAMES, Image
-from .layer import GUARD_BITS, Layer
+from .layer import Layer
 from .readout import Readout
 from .settings import Settings
 from .sgd import Stepper

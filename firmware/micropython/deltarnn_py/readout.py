@@ -2,15 +2,12 @@
 
 from array import array
 
-from .arithmetic import INT16_MAX, INT32_MAX, ONE_Q28, bit_length, multiply, round_shift, saturate, sqrt_ceil
+from .arithmetic import bit_length, multiply, round_shift, saturate, sqrt_ceil
+from .formats import BIAS_BITS, GUARD_BITS, H_BITS, INT16_MAX, INT32_MAX, ONE_Q28, OUTPUT_BITS
 from .image import REGRESSION, Image
-from .layer import GUARD_BITS
 from .sgd import Stepper
 from .softmax import cross_entropy, largest
 
-_H_BITS = 14
-_BIAS_BITS = 24
-_OUTPUT_BITS = 16
 _D_BITS = 14  # of the largest d of a sample
 _CLASS_BITS = 30  # fraction bits of p - onehot
 _VALUE_BITS = 15  # of twice an error whose outputs are Q16
@@ -39,13 +36,13 @@ class Readout:
 
     def forward(self, h: "array[int]") -> None:
         """Outputs in Q16, exact before the one rounding."""
-        bits = self._w_bits + _H_BITS
+        bits = self._w_bits + H_BITS
         ignored = {"": 0}  # the outcome itself shows that an output saturates
         for k in range(self.n_outputs):
-            z = self.bias[k] << (bits - _BIAS_BITS)
+            z = self.bias[k] << (bits - BIAS_BITS)
             for j, value in enumerate(h, k * self._n_hidden):
                 z += self.weight[j] * value
-            self.outputs[k] = saturate(round_shift(z, bits - _OUTPUT_BITS), INT32_MAX, ignored, "")
+            self.outputs[k] = saturate(round_shift(z, bits - OUTPUT_BITS), INT32_MAX, ignored, "")
 
     def judge(self, t: int, target: "int | list[int]", counts: dict[str, int]) -> None:
         """Compare the outputs, which are of frame t, with its class, or with its values in Q16."""
@@ -85,7 +82,7 @@ class Readout:
 
     def mean_loss(self, counts: dict[str, int]) -> int:
         """Mean over the targets so far, Q16; 0 without one."""
-        divisor = self.n_errors(counts) << (_OUTPUT_BITS if self._regression else 0)  # squares are Q32
+        divisor = self.n_errors(counts) << (OUTPUT_BITS if self._regression else 0)  # squares are Q32
         return min((self._loss_sum + divisor // 2) // divisor, INT32_MAX) if divisor else 0
 
     def make_room(self, beta: tuple[int, int], times: int, counts: dict[str, int]) -> int:
@@ -121,11 +118,11 @@ class Readout:
         """Weights and biases, once."""
         stepper.begin(_WEIGHT, INT16_MAX)
         for index, gradient in enumerate(self._d_weight):
-            exponent = grad_exponent - _H_BITS + self._w_bits
+            exponent = grad_exponent - H_BITS + self._w_bits
             self.weight[index] = stepper.stepped(self.weight[index], gradient, exponent, index)
         stepper.begin(_BIAS, INT32_MAX)
         for index, gradient in enumerate(self._d_bias):
-            self.bias[index] = stepper.stepped(self.bias[index], gradient, grad_exponent + _BIAS_BITS, index)
+            self.bias[index] = stepper.stepped(self.bias[index], gradient, grad_exponent + BIAS_BITS, index)
 
 
 def round_down(scale: tuple[int, int], bits: int) -> int:

@@ -3,7 +3,8 @@
 from array import array
 
 from .activation import argument, tanh_q14
-from .arithmetic import ONE_Q28, V_MAX, multiply, saturate
+from .arithmetic import multiply, saturate
+from .formats import ONE_Q28, V_MAX
 from .step import Step
 
 N_GATES = N_ACCUMULATORS = 1

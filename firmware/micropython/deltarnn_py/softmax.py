@@ -2,7 +2,8 @@
 
 from array import array
 
-from .arithmetic import INT32_MAX, bit_length, round_shift
+from .arithmetic import bit_length, round_shift
+from .formats import INT32_MAX
 
 _ONE_Q30 = 1 << 30
 _LOG2_E_Q30 = 1549082005

@@ -2,12 +2,11 @@
 
 from array import array
 
-from .arithmetic import V_MAX
+from .formats import TARGET_MAX, V_MAX
 from .image import FRAMES, LAST, Image
 
 NO_CLASS = -1
 NO_VALUE = -(1 << 31)  # as a frame's first value: it has no target
-_TARGET_MAX = 1 << 30
 
 
 def numbers(buffer, typecode: str) -> "array[int]":
@@ -55,6 +54,6 @@ def read_targets(image: Image, targets, n_frames: int) -> "list[int | list[int] 
 
 
 def _checked_values(row: "list[int]") -> "list[int]":
-    if max(row) > _TARGET_MAX or min(row) < -_TARGET_MAX:
+    if max(row) > TARGET_MAX or min(row) < -TARGET_MAX:
         raise ValueError("a target is beyond +-2^30")
     return row

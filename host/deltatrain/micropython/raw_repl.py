@@ -92,8 +92,7 @@ class RawRepl:
         from mpremote.transport import TransportError
 
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # mpremote prints what it does not understand
-                self._transport.exec_raw_no_follow(code)
+            self._transport.exec_raw_no_follow(code)
             printed, error = self._answer(data, timeout)
         except (TransportError, OSError) as lost:
             raise DeviceError(
@@ -161,7 +160,7 @@ def _open(port: str) -> Any:
         ) from error
     try:
         transport.serial = BufferedLine(transport.serial, LINE_S)
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()):  # mpremote prints what it does not understand
             transport.enter_raw_repl(soft_reset=False)
     except (TransportError, OSError) as error:
         transport.close()

@@ -1,6 +1,6 @@
 """The native module in MicroPython's own ports, against the C core on this computer, word by word; also a program.
 
-    python tests/study_micropython.py --mpy-dir DIR --data-dir DIR
+    python tests/study_native.py --mpy-dir DIR --data-dir DIR
 
 builds the module for every architecture that there is a compiler for, and MicroPython's unix port (alone, and with the
 module built in) and QEMU port (Cortex-M3, Cortex-M4F) from its source tree, and trains real motion data there. Every
@@ -11,13 +11,13 @@ word is compared after every step. Then the module is called wrongly, and what i
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Timer
@@ -49,7 +49,8 @@ from deltatrain.comparison import compare
 from deltatrain.micropython import MicroPythonDevice, RawRepl, install
 from deltatrain.micropython.raw_repl import BoardError
 from deltatrain.quant_model import QuantModel
-from deltatrain.training import Sample, Settings, samples_of
+from deltatrain.samples import samples_of
+from deltatrain.training import Sample, Settings
 from deltatrain_core import CoreNetwork
 
 HOLDOUT = "user05"
@@ -124,7 +125,7 @@ def train_beside_core(repl: RawRepl, job: Job) -> Compared:
         with_float=False,
     )
     if outcome.first_difference is not None:
-        print(f"first difference: {outcome.first_difference}")
+        print(f"first difference: {outcome.first_difference}", flush=True)
     return Compared(len(outcome.steps), outcome.words_compared, outcome.words_different)
 
 
@@ -139,6 +140,60 @@ def call_wrongly(repl: RawRepl, models: list[QuantModel], n_calls: int, seed: in
         names.append(f"model{number}")
     (line,) = repl.run(f"import deltarnn\nbad_calls(deltarnn, [{', '.join(names)}], {n_calls}, {seed})", timeout=600)
     print(f"  {line}", flush=True)
+
+
+# What is wrong, and what it raises; `net` is open, `model` its bytes, `arena` its arena, `x` a sample.
+WRONG = (
+    ("net.train_step(x, net.n_outputs)", "ValueError"),
+    ("net.train_step(x, -1)", "ValueError"),
+    ("net.train_step(x, 2**40)", "ValueError"),
+    ("net.train_step(x, 'one')", "TypeError"),
+    ("net.train_step(x[:-1], 0)", "ValueError"),
+    ("net.train_step(x + x, 0)", "ValueError"),
+    ("net.train_step(None, 0)", "TypeError"),
+    ("net.forward(memoryview(bytes(x) + b'..')[1:-1])", "ValueError"),
+    ("net.forward(array('i', x))", "ValueError"),
+    ("net.forward(array('h', [20000] * len(x)))", "ValueError"),
+    ("net.push(x[:net.n_in])", "ValueError"),
+    ("net.train(0)", "ValueError"),
+    ("net.tensor('layer3.weight')", "ValueError"),
+    ("net.set_tensor('layer0.hidden', net.hidden())", "ValueError"),
+    ("net.set_tensor('readout.bias', b'1234')", "ValueError"),
+    ("net.configure(learning_rate=(1, 0))", "ValueError"),
+    ("net.configure(theta_x=(1, 2, 3, 4))", "ValueError"),
+    ("net.configure(seed=2**32)", "ValueError"),
+    ("net.load(DT_MODEL)", "ValueError"),
+    ("net.load('absent')", "OSError"),
+    ("deltarnn.Network('absent', arena)", "OSError"),
+    ("deltarnn.Network(model, bytearray(8))", "ValueError"),
+    ("deltarnn.Network(model, memoryview(bytearray(len(arena) + 8))[4:])", "ValueError"),
+    ("deltarnn.Network(model, bytes(len(arena)))", "TypeError"),
+    ("deltarnn.Network(model[:-8], bytearray(len(arena)))", "ValueError"),
+    ("deltarnn.Network(model[:4] + b'\\x02' + model[5:], bytearray(len(arena)))", "ValueError"),
+    ("deltarnn.Network(memoryview(b'....' + model)[4:], bytearray(len(arena)))", "ValueError"),
+    ("deltarnn.Network(model, arena); net.infer()", "ValueError"),
+    ("net.close(); net.forward(x)", "ValueError"),
+    ("net.n_in", "ValueError"),
+)
+
+
+def err(repl: RawRepl, job: Job) -> None:
+    """Each of WRONG raises what it should."""
+    repl.run(
+        "import deltarnn\nfrom array import array\n"
+        "model = open(DT_MODEL, 'rb').read()\n"
+        "arena = bytearray(deltarnn.arena_size(model))\n"
+        f"net = deltarnn.Network(model, arena)\nx = array('h', {job.samples[0].frames.ravel().tolist()})"
+    )
+    for code, expected in WRONG:
+        raised = "nothing"
+        try:
+            repl.run(code)
+        except BoardError as error:
+            raised = error.kind
+        if raised != expected:
+            raise RuntimeError(f"{code} raised {raised}, not {expected}")
+    print(f"  {len(WRONG)} errors raised as they should be", flush=True)
 
 
 def random_models(readouts: tuple[str, ...] = ("last", "frames", "regression")) -> list[QuantModel]:
@@ -161,7 +216,7 @@ def on_board(port: Port, program: Path, job: Job) -> Compared:
         (before,) = repl.run("gc.collect()\nprint(gc.mem_alloc())")
         installed = install(repl, job.model)
         compared = train_beside_core(repl, job)
-        print(f"{port.name} ({installed.architecture}, {port.machine}): {compared}")
+        print(f"{port.name} ({installed.architecture}, {port.machine}): {compared}", flush=True)
         held = HEAP_BYTES - installed.heap_free
         print(f"  heap: {int(before)} bytes before, {held} with module, model and network", flush=True)
     with emulated(port, program) as repl:
@@ -212,12 +267,13 @@ def on_unix(port: Port, program: Path, job: Job, folder: Path) -> Compared:
     folder.mkdir()
     (folder / "lib").mkdir()
     with unix(program, folder) as repl:
-        if port is UNIX:
+        if port == UNIX:
             install(repl, job.model)
         else:
             (folder / "deltatrain.drnn").write_bytes(image.encode(job.model))
         compared = train_beside_core(repl, job)
-        print(f"{port.name}: {compared}")
+        print(f"{port.name}: {compared}", flush=True)
+        err(repl, job)
         interrupt(repl, int(repl.port.partition(":")[2]), job)
         call_wrongly(repl, random_models(), N_BAD_CALLS, seed=5)
     more = train_recorded(program, folder)
@@ -242,7 +298,7 @@ def train_recorded(program: Path, folder: Path) -> Compared:
     )
     if done.returncode != 0:
         raise RuntimeError(f"compare.py failed: {done.stderr}")
-    steps, words, different = (int(word) for word in done.stdout.split()[-8::3] if word.isdigit())
+    steps, words, different = map(int, re.findall(r"\d+", done.stdout.splitlines()[-1]))
     return Compared(steps, words, different)
 
 
@@ -292,23 +348,23 @@ def study(mpy_dir: Path | None, data_dir: Path | None) -> None:
             "set MPY_DIR to a MicroPython source tree of 1.24 or newer: "
             "git clone --depth 1 https://github.com/micropython/micropython"
         )
+    if data_dir is None:
+        raise click.ClickException("name the folder that holds har by --data-dir or DELTATRAIN_DATA")
     mpy_dir = mpy_dir.resolve()
-    with tempfile.TemporaryDirectory(prefix="deltatrain-") as name, ThreadPoolExecutor(2) as pool:
+    with tempfile.TemporaryDirectory(prefix="deltatrain-") as name, ProcessPoolExecutor(2) as pool:
         folder = Path(name)
         programs = build(mpy_dir)
         print("pre-training", flush=True)
-        job = Job.make(data_dir or ROOT.parent / "shared" / "data", folder)
+        job = Job.make(data_dir, folder)
         arena = CoreNetwork(job.model).arena_bytes
         print(
             f"  {len(image.encode(job.model))} bytes of model, {arena} of arena, {job.model.max_steps} frames a sample"
         )
-        parts: list[Callable[[], Compared]] = [
-            lambda: on_board(AN385, programs["AN385"], job),
-            lambda: on_board(AN386, programs["AN386"], job),
-            lambda: on_unix(UNIX, programs["unix"], job, folder / "unix"),
-            lambda: on_unix(UNIX_WITHIN, programs["unix-user-module"], job, folder / "within"),
+        parts = [pool.submit(on_board, port, programs[port.name], job) for port in (AN385, AN386)]
+        parts += [
+            pool.submit(on_unix, port, programs[port.name], job, folder / port.name) for port in (UNIX, UNIX_WITHIN)
         ]
-        total = sum((part.result() for part in [pool.submit(part) for part in parts]), Compared())
+        total = sum((part.result() for part in parts), Compared())
         for port in (AN385, AN386):
             print(f"{port.name}: {instructions(port, programs[port.name], job)} instructions a training step")
         native, pure = speed(programs["unix"], job, folder / "speed")
