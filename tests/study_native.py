@@ -49,7 +49,8 @@ from deltatrain.comparison import compare
 from deltatrain.micropython import MicroPythonDevice, RawRepl, install
 from deltatrain.micropython.raw_repl import BoardError
 from deltatrain.quant_model import QuantModel
-from deltatrain.training import Sample, Settings, samples_of
+from deltatrain.samples import samples_of
+from deltatrain.training import Sample, Settings
 from deltatrain_core import CoreNetwork
 
 HOLDOUT = "user05"

@@ -29,9 +29,10 @@ from deltatrain.personal import CALIBRATION_ITEMS, personal, pretraining_items
 from deltatrain.quant_model import QuantModel
 from deltatrain.quantize import quantize
 from deltatrain.replay import with_exemplars
+from deltatrain.samples import samples_of
 from deltatrain.slots import Commit, read_slots, slot_bytes
 from deltatrain.targets import Board, Emulator, parse_target
-from deltatrain.training import Sample, Settings, samples_of
+from deltatrain.training import Sample, Settings
 from deltatrain_codegen import export
 from deltatrain_core import CoreNetwork, StepResult
 

@@ -307,7 +307,7 @@ def test_folders_that_are_no_data_set(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["digit", "", "/nowhere/at/all"])
 def test_unknown_names_list_the_known_ones(name: str) -> None:
-    with pytest.raises(DataError, match="give one of digits, fsdd, har, or a folder"):
+    with pytest.raises(DataError, match="give one of digits, fsdd, gscd, har, or a folder"):
         datasets.load(name)
 
 
@@ -408,6 +408,22 @@ def test_pretrain_split_leaves_the_held_out_speaker_out(small: Dataset) -> None:
     ]:
         with pytest.raises(InputError, match=words):
             datasets.pretrain_split(small, holdout, fraction, seed=0)
+
+
+def test_pretrain_split_takes_its_share_of_many_speakers_with_few_recordings() -> None:
+    n = 120
+    data = Dataset(
+        name="crowd",
+        features=tuple(np.zeros((2, 16), np.float32) for _ in range(n)),
+        labels=np.arange(n) % 2,
+        speakers=tuple(f"s{i // 2}" for i in range(n)),
+        indices=np.zeros(n, np.int64),
+        class_names=("no", "yes"),
+        config=FeatureConfig(),
+    )
+    train, validation = datasets.pretrain_split(data, [], 0.25, seed=0)
+    assert np.bincount(data.labels[validation]).tolist() == [15, 15]
+    assert sorted([*train, *validation]) == list(range(n))
 
 
 def test_index_split(small: Dataset) -> None:

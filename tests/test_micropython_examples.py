@@ -33,7 +33,8 @@ from deltatrain.features import FeatureConfig
 from deltatrain.pretrain import Augmentation, FitConfig, fit
 from deltatrain.quant_model import QuantModel
 from deltatrain.quantize import quantize
-from deltatrain.training import Settings, samples_of
+from deltatrain.samples import samples_of
+from deltatrain.training import Settings
 from deltatrain_core import CoreNetwork
 
 EXAMPLES = MICROPYTHON / "examples"

@@ -8,7 +8,8 @@ import numpy as np
 from equality import SLOWEST, V_MAX, extreme_model, saturating_gradients
 
 from deltatrain.rates import Rates
-from deltatrain.training import Sample, Samples
+from deltatrain.samples import Samples
+from deltatrain.training import Sample
 from deltatrain_core import CoreNetwork
 
 

@@ -29,9 +29,10 @@ from deltatrain.quant_model import QuantModel
 from deltatrain.quantize import dequantize, quantize
 from deltatrain.readouts import NO_CLASS, TargetScale
 from deltatrain.reference import READOUT_KINDS
+from deltatrain.samples import samples_of
 from deltatrain.scale import Scale
 from deltatrain.thresholds import per_layer
-from deltatrain.training import Engine, Sample, Settings, samples_of
+from deltatrain.training import Engine, Sample, Settings
 from deltatrain.training import evaluate as evaluate_engine
 from deltatrain.training import train as train_engine
 from deltatrain_core import CoreNetwork

@@ -20,8 +20,9 @@ from deltatrain.replay import balanced_order, choose, due
 from deltatrain.replay_choice import Way, choices, choices_without, pooled
 from deltatrain.replay_choice import choose as choose_way
 from deltatrain.replay_study import FORMATS, ReplayStudy, run_study
+from deltatrain.samples import samples_of
 from deltatrain.shards import Row
-from deltatrain.training import Settings, check_replay_rate, samples_of
+from deltatrain.training import Settings, check_replay_rate
 from deltatrain_core import CoreNetwork
 
 

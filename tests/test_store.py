@@ -34,14 +34,13 @@ from deltatrain.slots import read_slots, slot_bytes
 from deltatrain.targets import Board, Emulator, boards, find_board, running
 from deltatrain.training import Sample, Settings
 from deltatrain_codegen import export, generate
-from deltatrain_codegen.memory import constants
 from deltatrain_codegen.store import with_store
 
 PAGE = (Path(__file__).parent.parent / "docs" / "POWER_LOSS.md").read_text(encoding="utf-8")
 NATIVE = Path(__file__).parent / "native" / "store_power.c"
 # Bytes of a page, pages, bytes programmed at once. A commit of the model takes 720 bytes.
 GEOMETRIES = {"small pages": (64, 32, 4), "words of 64 bits": (256, 8, 8), "a page a slot": (2048, 2, 16)}
-CODE_BYTES = 24 * 1024 + 1280  # of a firmware with a store on a Cortex-M4: without, test_bench.py
+CODE_BYTES = 1280  # that the store takes on a Cortex-M4, its driver included
 
 
 def board_named(name: str) -> Board:
@@ -93,11 +92,11 @@ def test_power_cut_at_any_operation_loses_no_commit(
 ) -> None:
     """And flash that refuses, holds something else than it was given, or rots; see tests/native/store_power.c."""
     program = build_power(*GEOMETRIES[geometry])
-    outcome = subprocess.run([program, "2"], capture_output=True, text=True)
+    outcome = subprocess.run([program, "1"], capture_output=True, text=True)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     did = json.loads(outcome.stdout)
     assert did["bytes"] == 720
-    assert min(did["cuts"], did["commits"], did["flips"]) > 1000 and did["fails"] > 100
+    assert min(did["cuts"], did["commits"], did["flips"]) > 500 and did["fails"] > 50
 
 
 def test_flash_too_small_for_two_commits_is_none(build_power: Callable[[int, int, int], Path]) -> None:
@@ -144,7 +143,7 @@ def elf(board: Board, model: QuantModel, tmp_path_factory: pytest.TempPathFactor
     asked = ("export", "--model", folder / "model.safetensors", "--target", board.target, "--store", "--out", folder)
     built = json.loads(invoke(*asked, "--json"))
     assert built["commit_bytes"] == slot_bytes(model) > 2 * 1024
-    assert built["flash_bytes"] - sum(constants(model).values()) <= CODE_BYTES
+    assert 0 < built["flash_bytes"] - export(model, board, folder / "without").flash_bytes <= CODE_BYTES
     return Path(built["elf"])
 
 

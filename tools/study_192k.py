@@ -28,8 +28,9 @@ from deltatrain.fixed import FixedNetwork
 from deltatrain.link import Device
 from deltatrain.pretrain import FitConfig, fit
 from deltatrain.quantize import quantize
+from deltatrain.samples import samples_of
 from deltatrain.targets import Emulator, parse_target
-from deltatrain.training import Engine, Settings, samples_of
+from deltatrain.training import Engine, Settings
 from deltatrain_codegen import export, plan_memory, ram_needed
 from deltatrain_core import CoreNetwork
 

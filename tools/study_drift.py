@@ -26,7 +26,7 @@ from deltatrain.quant_model import QuantModel
 from deltatrain.quantize import H_FRAC_BITS, dequantize, quantize
 from deltatrain.report import svg
 from deltatrain.report.palette import LIGHT
-from deltatrain.training import samples_of
+from deltatrain.samples import samples_of
 
 Float32 = NDArray[np.float32]
 

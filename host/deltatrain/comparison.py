@@ -18,6 +18,7 @@ from deltatrain.model import FloatModel
 from deltatrain.quant_model import QuantModel
 from deltatrain.quantize import H_FRAC_BITS, TARGET_FRAC_BITS, dequantize
 from deltatrain.reference import SgdTrainer
+from deltatrain.trained import put_weights, state_of
 from deltatrain.training import Engine, Progress, Running, Sample, Settings, Step, Taken
 from deltatrain_core import StepResult
 
@@ -196,6 +197,8 @@ def compare(
     """
     for engine in engines.values():
         engine.reset_weights()
+        if state_of(model) is not None:  # firmware goes back to its own weights, not to those of a pulled model
+            put_weights(engine, model)
         settings.apply(engine)
     shadow = FloatShadow(model, settings) if with_float else None
     tally = _Tally(list(engines))

@@ -24,10 +24,11 @@ from deltatrain.pretrain import evaluate as evaluate_float
 from deltatrain.quantize import quantize
 from deltatrain.rates import Rates
 from deltatrain.replay import rate_over, with_exemplars, with_replay
+from deltatrain.samples import samples_of
 from deltatrain.session import opened
 from deltatrain.story import Story
 from deltatrain.thresholds import Thresholds
-from deltatrain.training import Progress, Settings, evaluate, samples_of
+from deltatrain.training import Progress, Settings, evaluate
 from deltatrain_core import CoreNetwork
 
 DEFAULT_THETA = 0.3

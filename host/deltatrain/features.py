@@ -220,17 +220,23 @@ def log_mel(audio: ArrayLike, config: FeatureConfig) -> FloatArray:
     peak = float(np.abs(samples).max())
     if peak > 1:
         raise InputError(f"audio reaches {peak:g}; scale it to [-1, 1] (divide int16 samples by 32768)")
-    window = config.window_samples
-    if samples.size < window:
-        # Padding would invent a frame that is mostly silence; such a recording holds no word.
-        raise InputError(
-            f"audio has {samples.size} samples, less than one window of {window} "
-            f"({1000 * config.window_s:g} ms at {config.sample_rate} Hz); leave this recording out"
-        )
-    frames = np.lib.stride_tricks.sliding_window_view(samples, window)[:: config.hop_samples]
+    count_frames(samples.size, config)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, config.window_samples)[:: config.hop_samples]
     spectrum = np.fft.rfft(frames * _window(config), n=config.n_fft, axis=1)
     power = spectrum.real**2 + spectrum.imag**2
     return np.asarray(np.log(power @ mel_filterbank(config) + config.log_floor), dtype=np.float64)
+
+
+def count_frames(n_samples: int, config: FeatureConfig) -> int:
+    """Frames of a recording, T of `log_mel`; InputError where it is shorter than one window."""
+    window = config.window_samples
+    if n_samples < window:
+        # Padding would invent a frame that is mostly silence; such a recording holds no word.
+        raise InputError(
+            f"audio has {n_samples} samples, less than one window of {window} "
+            f"({1000 * config.window_s:g} ms at {config.sample_rate} Hz); leave this recording out"
+        )
+    return 1 + (n_samples - window) // config.hop_samples
 
 
 def fit_standardisation(config: FeatureConfig, features: Iterable[NDArray[np.floating[Any]]]) -> FeatureConfig:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deltatrain.datasets import Dataset, personal_split
+from deltatrain.datasets import Dataset, personal_split, pretrain_split
 from deltatrain.errors import InputError
 from deltatrain.model import FloatModel
+from deltatrain.order import Order
 from deltatrain.quant_model import QuantModel
 
 CALIBRATION_ITEMS = 200
@@ -44,12 +45,31 @@ def personal(dataset: Dataset, speaker: str | None, *, per_class: int, epochs: i
     speaker : str or None
         InputError, naming the speakers, when it is None or unknown.
     """
+    first, test = first_pass(dataset, speaker, per_class=per_class, seed=seed)
+    order = Order(first, seed)
+    return Personal(str(speaker), np.concatenate([order.epoch(number) for number in range(epochs)]), test)
+
+
+def first_pass(dataset: Dataset, speaker: str | None, *, per_class: int, seed: int) -> tuple[IntArray, IntArray]:
+    """A speaker's items to train on, in the order of the first pass (see `Order`), and those to test on."""
     if speaker is None:
         raise InputError(f"say whose utterances to train on: --holdout with one of {', '.join(dataset.speaker_names)}")
-    first, test = personal_split(dataset, speaker, per_class, seed)
-    rng = np.random.Generator(np.random.PCG64([seed, 1]))
-    passes = [first, *(rng.permutation(first) for _ in range(epochs - 1))]
-    return Personal(speaker, np.concatenate(passes), test)
+    return personal_split(dataset, speaker, per_class, seed)
+
+
+def everybody(dataset: Dataset, speaker: str | None, test_fraction: float, seed: int) -> tuple[IntArray, IntArray]:
+    """Items of all speakers to train on, in the order of the first pass, and those to test on.
+
+    Parameters
+    ----------
+    speaker : str or None
+        Whose items test, and none of whose trains; without one, `test_fraction` of each speaker's items of each class.
+    """
+    holdout = () if speaker is None else (speaker,)
+    train, test = pretrain_split(dataset, holdout, 0.0 if holdout else test_fraction, seed)
+    if speaker is not None:
+        test = np.flatnonzero([name == speaker for name in dataset.speakers]).astype(np.int64)
+    return np.random.Generator(np.random.PCG64([seed, 3])).permutation(train), test
 
 
 def spread(items: IntArray, count: int) -> IntArray:

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from deltatrain.model import N_ACCUMULATORS
 from deltatrain.quant_model import QuantModel
-from deltatrain.training import Samples
 
 
 class Counts(Protocol):
@@ -26,6 +25,15 @@ class Counts(Protocol):
     def saturated_w(self) -> int: ...
     @property
     def underflow_dm(self) -> int: ...
+
+
+class Inputs(Protocol):
+    """Feature values, and how many of them the input format clamped; `Samples`."""
+
+    @property
+    def saturated(self) -> int: ...
+    @property
+    def values(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -54,13 +62,25 @@ class Rates:
     underflow_dm: float
 
     @staticmethod
-    def of(model: QuantModel, results: Sequence[Counts], *samples: Samples) -> Rates:
-        """Rates of training steps; the samples, of which x's rate is, may be more than were trained on."""
+    def of(model: QuantModel, results: Sequence[Counts], *samples: Inputs, n_steps: int | None = None) -> Rates:
+        """Rates of training steps.
+
+        Parameters
+        ----------
+        results : sequence of Counts
+            Of each step, or sums over several.
+        samples : Inputs
+            Of them is x's rate; they may be more than were trained on.
+        n_steps : int, optional
+            Training steps, where results are sums.
+        """
         frames = sum(result.n_steps for result in results)
         hidden = frames * sum(layer.n_hidden for layer in model.layers)
         kept = frames * sum(layer.n_hidden for layer in model.layers if layer.cell != "rnn")
         entries = frames * sum(N_ACCUMULATORS[layer.cell] * layer.n_hidden for layer in model.layers)
-        parameters = len(results) * sum(tensor.size for tensor in model.tensors().values())
+        parameters = (len(results) if n_steps is None else n_steps) * sum(
+            tensor.size for tensor in model.tensors().values()
+        )
 
         def rate(name: str, values: int) -> float:
             return float(sum(getattr(result, name) for result in results) / max(values, 1))

@@ -16,7 +16,8 @@ from deltatrain.exemplars import ENTRY_BYTES, MAX_EXEMPLARS, Exemplars, encode, 
 from deltatrain.fixed.rounding import draw
 from deltatrain.personal import pretraining_items
 from deltatrain.quant_model import QuantModel
-from deltatrain.training import Sample, Settings, Taken, samples_of
+from deltatrain.samples import samples_of
+from deltatrain.training import Sample, Settings, Taken
 
 IntArray = NDArray[np.int64]
 

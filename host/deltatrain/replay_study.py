@@ -20,8 +20,9 @@ from deltatrain.personal import CALIBRATION_ITEMS, personal, spread
 from deltatrain.pretrain import FitConfig, fit
 from deltatrain.quantize import quantize
 from deltatrain.replay import balanced_order, due
+from deltatrain.samples import samples_of
 from deltatrain.shards import Outcome, Row, Shard, run_shards
-from deltatrain.training import Progress, Sample, Settings, evaluate, samples_of
+from deltatrain.training import Progress, Sample, Settings, evaluate
 from deltatrain_core import CoreNetwork
 
 IntArray = NDArray[np.int64]

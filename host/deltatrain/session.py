@@ -17,6 +17,7 @@ from deltatrain.micropython import MicroPythonDevice
 from deltatrain.quant_model import QuantModel
 from deltatrain.story import FirmwareSize
 from deltatrain.targets import Board, Emulator, Probe, parse_target, running
+from deltatrain.trained import check_holds
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Session:
 
 @contextmanager
 def opened(target: str | None, model: QuantModel, out: Path | None, say: Callable[[str], None]) -> Iterator[Session]:
-    """Open a target and check that it holds the model.
+    """Open a target and check that it holds the model, or the one that this was trained from.
 
     Parameters
     ----------
@@ -68,12 +69,12 @@ def opened(target: str | None, model: QuantModel, out: Path | None, say: Callabl
                 Emulator.start(board, (out or Path(folder)) / "firmware.elf") as emulator,
                 Device.open(emulator.port) as device,
             ):
-                device.check_model(model.hash())
+                check_holds(device, model)
                 yield Session(device, board.title, replace(model, memory=device.info.memory), size)
     else:
         opened_device = MicroPythonDevice.open if where.micropython else Device.open
         with opened_device(where.port or "") as device:
-            device.check_model(model.hash())
+            check_holds(device, model)
             yield Session(device, device.info.board, replace(model, memory=device.info.memory))
 
 

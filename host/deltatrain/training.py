@@ -5,6 +5,7 @@ Everything here is the same for all of them, so that what differs can only be th
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, overload
@@ -12,11 +13,10 @@ from typing import Any, Literal, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from deltatrain.datasets import Dataset
 from deltatrain.errors import InputError, SampleRefused
 from deltatrain.model import N_GATES
 from deltatrain.quant_model import QuantModel
-from deltatrain.quantize import H_FRAC_BITS, quantize_features, quantize_targets, quantize_threshold
+from deltatrain.quantize import H_FRAC_BITS, quantize_threshold
 from deltatrain.scale import Scale
 from deltatrain.thresholds import Thresholds, per_layer
 
@@ -103,6 +103,8 @@ class Sample:
         What an error is counted by: the label at the last frame, or the data's own targets of frames.
     replayed : bool
         Whether the engine takes it from the model's exemplars: then it is the one whose turn it is at that step.
+    saturated : int
+        Feature values that the input format clamped.
     """
 
     frames: NDArray[np.int16]
@@ -111,6 +113,7 @@ class Sample:
     targets: NDArray[np.int32] | None = None
     judged_by: str = "utterances"
     replayed: bool = False
+    saturated: int = 0
 
     def error(self, result: Result) -> float:
         """0 or 1, the fraction of wrong frames, or the mean squared error: what `pooled_error` takes."""
@@ -133,9 +136,9 @@ class Sample:
         return self.train(engine)
 
 
-def pooled_error(judged_by: str, errors: Sequence[float], weights: Sequence[float] | None = None) -> float:
+def pooled_error(judged_by: str, errors: Sequence[float]) -> float:
     """The error over samples: a fraction; of values the root of the mean square, in their standard deviations."""
-    mean = float(np.average(errors, weights=weights))
+    mean = float(np.mean(errors))
     return mean**0.5 if judged_by == "values" else mean
 
 
@@ -237,44 +240,6 @@ def _replay_rate(model: QuantModel, rate: float | None) -> float:
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Samples ready for the device, and how many feature values the input format had to clamp."""
-
-    items: tuple[Sample, ...]
-    saturated: int
-
-    @property
-    def values(self) -> int:
-        """Feature values of all samples."""
-        return sum(sample.frames.size for sample in self.items)
-
-
-def samples_of(model: QuantModel, dataset: Dataset, chosen: Sequence[int] | NDArray[np.int64]) -> Samples:
-    """Items of a data set in the model's input format, in the order given."""
-    if dataset.class_names != model.class_names:
-        raise InputError(
-            f"data set {dataset.name} has the classes {', '.join(dataset.class_names)}; "
-            f"the model knows {', '.join(model.class_names)}"
-        )
-    items, saturated = [], 0
-    for number in chosen:
-        item = dataset[int(number)]
-        quantized = quantize_features(model, item.features)
-        saturated += quantized.saturated
-        name = f"{dataset.class_names[item.label]}_{item.speaker}_{item.index}"
-        items.append(
-            Sample(
-                quantized.frames,
-                item.label,
-                name,
-                quantize_targets(model, item.label, item.targets, len(quantized.frames)),
-                dataset.judged_by,
-            )
-        )
-    return Samples(tuple(items), saturated)
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """Predictions for labelled samples, or how well targets of frames were met.
 
@@ -330,10 +295,12 @@ def evaluate(engine: Engine, samples: Sequence[Sample], n_classes: int, progress
     """Judge each sample; the weights stay as they are."""
     if not samples:
         raise InputError("there are no samples to evaluate on; choose another speaker or fewer for training")
-    judged_by, targets = samples[0].judged_by, samples[0].targets
-    predictions, n_targets, n_wrong = [], [], []
-    errors, losses = [], []
+    judged_by, target_axes = "utterances", 0
+    labels, predictions, n_targets, n_wrong, losses = [], [], [], [], []
+    error_sum = weight_sum = 0.0
     for done, sample in enumerate(samples, 1):
+        judged_by, target_axes = sample.judged_by, 0 if sample.targets is None else sample.targets.ndim
+        labels.append(sample.label)
         engine.begin()
         try:
             engine.push(sample.frames, want_hidden=False, targets=sample.targets)
@@ -345,10 +312,10 @@ def evaluate(engine: Engine, samples: Sequence[Sample], n_classes: int, progress
         n_targets.append(int(result.n_targets))
         n_wrong.append(int(result.n_wrong))
         losses.append(result.loss / LOSS_ONE)
-        errors.append(sample.error(result))
-        if progress is not None:
-            weights = None if judged_by == "utterances" else n_targets
-            progress(done, len(samples), {"error": pooled_error(judged_by, errors, weights)})
+        weight = 1 if judged_by == "utterances" else n_targets[-1]
+        error_sum, weight_sum = error_sum + weight * sample.error(result), weight_sum + weight
+        if progress is not None and weight_sum:
+            progress(done, len(samples), {"error": pooled_error(judged_by, [error_sum / weight_sum])})
     refused = predictions.count(NO_PREDICTION)
     if refused == len(samples):
         raise InputError(
@@ -356,15 +323,13 @@ def evaluate(engine: Engine, samples: Sequence[Sample], n_classes: int, progress
             "export with a larger --event-budget"
         )
     return Evaluation(
-        tuple(s.label for s in samples),
+        tuple(labels),
         tuple(predictions),
         n_classes,
         judged_by,
         refused=refused,
-        frame_error=sum(n_wrong) / sum(n_targets) if targets is not None and targets.ndim == 1 else None,
-        mean_squared_error=(
-            float(np.average(losses, weights=n_targets)) if targets is not None and targets.ndim == 2 else None
-        ),
+        frame_error=sum(n_wrong) / sum(n_targets) if target_axes == 1 else None,
+        mean_squared_error=float(np.average(losses, weights=n_targets)) if target_axes == 2 else None,
     )
 
 
@@ -422,27 +387,29 @@ class Running:
     """Loss and error over the last samples of a run, for a progress bar and for the report's curves."""
 
     window: int = 20
-    losses: list[float] = field(default_factory=list)
-    errors: list[float] = field(default_factory=list)
-    wrong: list[bool] = field(default_factory=list)
     judged_by: str = "utterances"
+    _recent: deque[tuple[float, float]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._recent = deque(maxlen=self.window)
 
     def add(self, step: Step) -> dict[str, Any]:
         """Take a step in, unless it replays what is no news; what to show beside the bar."""
         if not step.sample.replayed:
-            self.losses.append(step.loss)
-            self.errors.append(step.error)
-            self.wrong.append(not step.correct)
             self.judged_by = step.sample.judged_by
+            self.put(step.loss, step.error)
         return self.shown()
+
+    def put(self, loss: float, error: float) -> None:
+        """Take loss and error of a new sample in."""
+        self._recent.append((loss, error))
 
     def shown(self) -> dict[str, Any]:
         """Mean loss and error over the last samples; nothing before the first."""
-        if not self.losses:
+        if not self._recent:
             return {}
-        recent = slice(-self.window, None)
-        error = pooled_error(self.judged_by, self.errors[recent])
-        return {"loss": float(np.mean(self.losses[recent])), "error": error}
+        losses, errors = zip(*self._recent, strict=True)
+        return {"loss": float(np.mean(losses)), "error": pooled_error(self.judged_by, errors)}
 
 
 Taken = Callable[[Sample, int], Sample]

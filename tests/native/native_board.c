@@ -55,7 +55,7 @@ void dt_board_write(const uint8_t *bytes, uint32_t n)
 }
 
 /* One tick a call: what is measured is then the number of measured calls. */
-void dt_board_watch(int working)
+void dt_board_watch(uint32_t working)
 {
     (void)working;
 }

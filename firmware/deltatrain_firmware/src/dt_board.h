@@ -28,8 +28,8 @@ void dt_board_write(const uint8_t *bytes, uint32_t n);
 /* Ticks since dt_board_init; never goes backwards. */
 uint64_t dt_board_ticks(void);
 
-/* The watchdog: while `working`, a command is executed, which may take so long and no longer. */
-void dt_board_watch(int working);
+/* The watchdog: while `working`, 1 or 0, a command is executed, which may take so long and no longer. */
+void dt_board_watch(uint32_t working);
 
 /* Why the device restarted: enum dt_fault; DT_FAULT_NONE after power-up. *address is the program counter there. */
 uint16_t dt_board_fault(uint32_t *address);

@@ -7,14 +7,18 @@ import click
 from deltatrain import __version__
 from deltatrain.cli.bench import bench_command
 from deltatrain.cli.board import boards, flash, stop
+from deltatrain.cli.compare import compare
 from deltatrain.cli.demo import demo
+from deltatrain.cli.evaluate import evaluate
 from deltatrain.cli.model import export, fit, quantize
+from deltatrain.cli.plot import plot
 from deltatrain.cli.samples import samples
 from deltatrain.cli.study import study
 from deltatrain.cli.sweep import sweep
 from deltatrain.cli.terminal import Group
-from deltatrain.cli.train import compare, evaluate, train
+from deltatrain.cli.train import train
 from deltatrain.cli.tune import tune
+from deltatrain.cli.weights import pull, push
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -50,6 +54,9 @@ for command in (
     train,
     evaluate,
     compare,
+    pull,
+    push,
+    plot,
     samples,
     boards,
     bench_command,

@@ -204,7 +204,7 @@ def quantize(
     target = out or model.with_name(f"{model.stem}-int16.safetensors")
     if target.resolve() == model.resolve():
         raise InputError(f"--out {target} would overwrite the float model; name another file")
-    dataset = datasets.load(data, data_dir, float_model.features)
+    dataset = datasets.stream(data, data_dir, float_model.features)
     chosen = pretraining_items(dataset, float_model, CALIBRATION_ITEMS)
     quantized, formats = quantize_model(
         float_model,

@@ -58,7 +58,7 @@ def data_options(default: str | None = "digits") -> Callable[[F], F]:
             "--data",
             default=default,
             show_default=True,
-            help="Data set: digits (embedded, synthetic speech), fsdd, har (motion sensors), a folder "
+            help="Data set: digits (embedded, synthetic speech), fsdd, gscd, har (motion sensors), a folder "
             "DIR/<class>/<speaker>_<anything>.wav, or one of DIR/<speaker>_<anything>.npz with x (T, n_in) and targets "
             "for each frame: classes (T,), -1 for none, or values (T, K).",
         )(function)
@@ -69,7 +69,24 @@ def data_options(default: str | None = "digits") -> Callable[[F], F]:
 holdout_option = click.option(
     "--holdout",
     metavar="SPEAKER",
-    help="The speaker whose utterances train and test; pre-training must not have seen them.",
+    help="The speaker whose utterances train and test; pre-training must not have seen them. With --train-on all: "
+    "whose utterances test, and only test.",
+)
+train_on_option = click.option(
+    "--train-on",
+    type=click.Choice(["speaker", "all"]),
+    default="speaker",
+    show_default=True,
+    help="speaker: --per-class utterances of each class of --holdout train, the speaker's others test. all: the whole "
+    "data set trains, but what --holdout or --test-fraction keeps for testing.",
+)
+test_fraction_option = click.option(
+    "--test-fraction",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.1,
+    show_default=True,
+    help="With --train-on all and without --holdout: the part of each speaker's utterances of each class that tests; 0 "
+    "for none.",
 )
 per_class_option = click.option(
     "--per-class",
@@ -218,6 +235,13 @@ def thetas(
     return (theta if theta_x is None else theta_x, theta if theta_h is None else theta_h)
 
 
+def split_options(function: F) -> F:
+    """Who trains and who tests, the same for every command."""
+    for option in (test_fraction_option, per_class_option, holdout_option, train_on_option):
+        function = option(function)
+    return function
+
+
 def training_options(function: F) -> F:
     """What `train` and `compare` are told about a run."""
     for option in (
@@ -227,8 +251,6 @@ def training_options(function: F) -> F:
         clip_option,
         learning_rate_option,
         epochs_option,
-        per_class_option,
-        holdout_option,
     ):
         function = option(function)
-    return theta_options(function)
+    return theta_options(split_options(function))

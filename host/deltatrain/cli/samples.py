@@ -22,7 +22,7 @@ from deltatrain.errors import InputError
 from deltatrain.folders import make_folder
 from deltatrain.personal import personal
 from deltatrain.quant_model import QuantModel
-from deltatrain.training import samples_of
+from deltatrain.samples import samples_of
 
 
 @click.command()

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from deltatrain.errors import CheckFailed, DeltatrainError
 from deltatrain.training import Progress as ProgressCallback
@@ -59,7 +59,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """One line about what is being done, on standard error."""
-        self._progress_console.print(text, markup=False)
+        self._progress_console.print(text, markup=False, soft_wrap=True)
 
     def show(self, what: RenderableType) -> None:
         """The same for a table."""
@@ -69,11 +69,11 @@ class Terminal:
     def bar(self, label: str) -> Iterator[ProgressCallback]:
         """A progress bar; the callback takes (done, total, what to show beside it)."""
         columns = (
-            TextColumn("  {task.description:<24}"),
+            TextColumn("  {task.description:<22}"),
             BarColumn(bar_width=12),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[beside]}"),
             TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[beside]}", table_column=Column(no_wrap=False)),  # the one that gives way
         )
         with Progress(*columns, console=self._progress_console) as progress:
             task = progress.add_task(label, total=None, beside="")

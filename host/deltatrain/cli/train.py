@@ -1,319 +1,242 @@
-"""`train`, `evaluate` and `compare`: what is done with a device that runs."""
+"""`train`: stream samples to a device for as long as it takes, and go on where it was stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
+from click.core import ParameterSource
 
 from deltatrain import datasets
-from deltatrain.cli.options import (
-    data_options,
-    holdout_option,
-    json_option,
-    model_option,
-    per_class_option,
-    seed_option,
-    target_option,
-    thetas,
-    training_options,
-)
-from deltatrain.cli.terminal import Terminal, percent
-from deltatrain.comparison import compare as compare_engines
-from deltatrain.errors import CheckFailed, InputError
-from deltatrain.fixed import FixedNetwork
-from deltatrain.personal import personal, pretrained_on
+from deltatrain.cli.job import make_job, settings_of
+from deltatrain.cli.options import data_options, json_option, target_option, training_options
+from deltatrain.cli.terminal import Terminal
+from deltatrain.cli.training_run import TrainingRun
+from deltatrain.datasets import Dataset
+from deltatrain.devices import AnyDevice
+from deltatrain.errors import InputError
+from deltatrain.folders import make_folder
+from deltatrain.memory import BUDGET_ONE
+from deltatrain.order import Order
 from deltatrain.quant_model import QuantModel
-from deltatrain.rates import Rates
-from deltatrain.replay import rate_over, taken, with_replay
+from deltatrain.replay import rate_over
+from deltatrain.run import Journal, Log, Pace, Plan, RunFolder, Stream
 from deltatrain.session import opened
-from deltatrain.training import Engine, Samples, Settings, Step, count_operations, samples_of
-from deltatrain.training import evaluate as evaluate_engine
-from deltatrain.training import train as train_engine
-from deltatrain_core import CoreNetwork
 
+DEFAULT_PULL_EVERY = 500
 
-@dataclass(frozen=True)
-class Job:
-    """A model, and a speaker's samples for it."""
-
-    model: QuantModel
-    train: Samples
-    test: Samples
-    n_cut: int
-
-
-def _job(
-    terminal: Terminal,
-    model: Path,
-    data: str,
-    data_dir: Path | None,
-    holdout: str | None,
-    per_class: int,
-    epochs: int,
-    seed: int,
-) -> Job:
-    quantized = QuantModel.load(model)
-    dataset = datasets.load(data, data_dir, quantized.features)
-    split = personal(dataset, holdout, per_class=per_class, epochs=epochs, seed=seed)
-    if split.speaker in (pretrained_on(quantized) or ()):
-        terminal.say(f"Note: {model} was pre-trained on {split.speaker}, who is no new speaker to it.")
-    train, test = (samples_of(quantized, dataset, items) for items in (split.train, split.test))
-    return Job(quantized, train, test, dataset.n_cut)
-
-
-def _settings(job: Job, epochs: int, **options: Any) -> Settings:
-    theta_x, theta_h = thetas(options["theta"], options["theta_x"], options["theta_h"])
-    return Settings.of(
-        job.model,
-        learning_rate=options["learning_rate"],
-        clip=options["clip"],
-        theta_x=theta_x,
-        theta_h=theta_h,
-        seed=options["seed"],
-        beta=options["beta"],
-        replay_rate=rate_over(epochs, options["replay_rate"]),
-    )
+# Options that the words of a step depend on: they belong to a run and stay.
+OF_THE_RUN = (
+    *("train_on", "holdout", "per_class", "test_fraction", "seed", "learning_rate", "clip", "beta"),
+    *("theta", "theta_x", "theta_h"),
+)
 
 
 @click.command()
-@model_option
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Quantised model (.safetensors) that the firmware was exported from, or that was pulled from such a device; "
+    "with --resume the run's own.",
+)
 @data_options()
 @training_options
 @target_option
+@click.option("--steps", type=click.IntRange(min=1), help="New samples to train on in all, in place of whole --epochs.")
+@click.option(
+    "--run",
+    "run_dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the run, from which --resume goes on: settings, log, weights. It may be copied to another host.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in --run; its settings hold.")
+@click.option(
+    "--log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="JSON lines, one a step or event; appended. The run's folder has them in log.jsonl anyway.",
+)
+@click.option(
+    "--picture",
+    metavar="FILE.png",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw error, loss and sparsity over the steps at the end; `plot` does it at any time.",
+)
+@click.option("--eval-every", type=click.IntRange(min=1), metavar="N", help="Judge the test samples every N steps too.")
+@click.option(
+    "--commit-every",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Have the device write weights and step to its non-volatile store every N steps and at the end.",
+)
+@click.option(
+    "--pull-every",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=DEFAULT_PULL_EVERY,
+    show_default=True,
+    help="Read the weights back to the run's folder every N steps and at the end.",
+)
 @click.option(
     "--rollback",
     type=click.Choice(["ask", "always", "never"]),
     default="ask",
     show_default=True,
-    help="What to do when the speaker's other utterances are recognised worse than before; where nobody can be asked "
-    "(--json, no terminal), ask means always.",
+    help="What to do when the test samples are recognised worse than before; where nobody can be asked (--json, no "
+    "terminal), ask means always.",
 )
 @json_option
 def train(
     terminal: Terminal,
-    model: Path,
+    model: Path | None,
     data: str,
     data_dir: Path | None,
     target: str | None,
-    holdout: str | None,
-    per_class: int,
     epochs: int,
+    steps: int | None,
+    run_dir: Path | None,
+    resume: bool,
+    log: Path | None,
+    picture: Path | None,
+    eval_every: int | None,
+    commit_every: int | None,
+    pull_every: int,
     rollback: str,
     **options: Any,
 ) -> None:
-    """Stream a speaker's utterances to the device and train on them, one at a time.
+    """Stream samples to the device and train on them, one at a time.
 
     Training goes on from the weights that the device has. The old ones are kept until the end: where the error on the
-    speaker's other utterances has grown, they can be put back.
+    test samples has grown, they can be put back.
+
+    Ctrl-C (or SIGTERM) stops after the step under way. With --run everything is kept that it takes to go on, by
+    --resume: on this device or on another one with the same firmware, which gets the weights of the run's folder. The
+    end is the same, bit by bit, as that of a run which nothing stopped.
     """
-    job = _job(terminal, model, data, data_dir, holdout, per_class, epochs, options["seed"])
-    settings = _settings(job, epochs, **options)
-    with opened(target, job.model, None, terminal.say) as session:
-        device = session.device
-        names = list(job.model.tensors())
-        old = {name: device.tensor(name) for name in names}
-        first_step = device.config().step
-        settings.apply(device, first_step)
-        with terminal.bar("errors before") as progress:
-            before = evaluate_engine(device, job.test.items, job.model.n_outputs, progress)
-        with terminal.bar("training on the device") as progress:
-            turns = with_replay(job.model, job.train.items, settings, first_step)
-            trained = train_engine(device, turns, progress, taken(job.model, settings, first_step))
-            steps = trained.steps
-        with terminal.bar("errors after") as progress:
-            after = evaluate_engine(device, job.test.items, job.model.n_outputs, progress)
-        rolled_back = after.error > before.error and _wants_rollback(terminal, rollback, before.error, after.error)
-        if rolled_back:
-            for name in names:
-                device.set_tensor(name, old[name])
-    if not steps:
-        raise InputError(
-            f"every sample was refused ({len(trained.refused)}), for its events exceed the firmware's budget; "
-            "export with a larger --event-budget"
-        )
-    operations = count_operations(job.model, [step.result for step in steps])
-    new_steps = [step for step in steps if not step.sample.replayed]
-    values = {
-        "steps": len(new_steps),
-        "replay_steps": len(steps) - len(new_steps),
-        "refused": len(trained.refused),
-        "error_before": before.error,
-        "error_after": before.error if rolled_back else after.error,
-        "error_trained": after.error,
-        "op_reduction": operations.reduction,
-        "rolled_back": rolled_back,
-        "rates": Rates.of(job.model, [step.result for step in steps], job.train).to_dict(),
-        "loss": sum(step.loss for step in new_steps) / len(new_steps) if new_steps else None,
-        "cut": job.n_cut,
-    }
-    terminal.result(
-        values,
-        lambda console: console.print(
-            f"error {percent(before.error)} → {percent(after.error)} on {len(job.test.items)} other utterances after "
-            f"{_counted(steps, len(trained.refused))}, "
-            f"with {operations.reduction:.1f} times fewer operations than dense"
-            + ("; the old weights are back" if rolled_back else "")
-        ),
-    )
+    ctx = click.get_current_context()
+    given = {name for name in ctx.params if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
+    pace = Pace(pull=pull_every, commit=commit_every or 0, evaluate=eval_every or 0)
+    if picture is not None:
+        make_folder(picture.parent)  # now rather than after the training
+    with _folder(run_dir, resume) as folder:
+        if resume:
+            plan = folder.plan()
+            _adopt(plan, options, given)
+            if model is not None and QuantModel.load(model).hash().hex() != plan.model_hash:
+                raise InputError(f"{model} is not the model that the run was started with; leave out --model")
+            model = folder.model
+            if QuantModel.load(model).hash().hex() != plan.model_hash:
+                raise InputError(f"{model} is not the model that the run was started with; copy that one there")
+            if "data" not in given:
+                data = plan.data
+            if "data_dir" not in given and plan.data_dir is not None:
+                data_dir = Path(plan.data_dir)
+        elif model is None:
+            raise InputError("say what the firmware was exported from by --model, or go on with a run by --resume")
+        else:
+            plan = None
+        quantized = QuantModel.load(model)
+        dataset = datasets.stream(data, data_dir, quantized.features)
+        if plan is not None:
+            _check_same(plan, dataset, options["replay_rate"])
+        division = {name: options[name] for name in ("train_on", "holdout", "per_class", "test_fraction", "seed")}
+        job = make_job(terminal, quantized, dataset, **division)
+        order = Order(job.first, options["seed"])
+        n_new = steps or epochs * len(order)
+        if plan is None:
+            passes = -(-n_new // len(order))
+            settings = settings_of(quantized, rate_over(passes, options["replay_rate"]), options)
+        else:
+            settings = settings_of(quantized, plan.replay_rate, options)
+            n_new = n_new if {"steps", "epochs"} & given else plan.samples
+        with opened(target, quantized, None, terminal.say) as session, Log(*_logs(folder, log)) as lines:
+            device = session.device
+            pace.check(device)
+            stream = Stream(session.model, job.dataset, order, settings)
+            again = f"deltatrain train --run {run_dir} --resume" + (f" --target {target}" if target else "")
+            command = TrainingRun(terminal, device, folder, stream, job, n_new, again if run_dir else None)
+            if plan is None:
+                plan = Plan(
+                    model_hash=quantized.hash().hex(),
+                    data=_place(data),
+                    data_dir=None if data_dir is None else str(data_dir.resolve()),
+                    data_identity=job.dataset.identity(),
+                    first_step=device.config().step,
+                    samples=n_new,
+                    event_budget=device.info.memory.event_budget,
+                    replay_rate=settings.replay_rate,
+                    options={name: options[name] for name in OF_THE_RUN},
+                )
+                journal = Journal(plan.first_step, job.dataset.judged_by)
+            else:
+                _check_budget(plan, device)
+                plan = folder.extend(plan, n_new)
+                journal = Journal.read(folder.log, plan.first_step, job.dataset.judged_by)
+            command.carry_out(plan, journal, lines, pace, model, rollback, picture, resume)
 
 
-def _counted(steps: Sequence[Step], refused: int) -> str:
-    """`50 steps`, `50 steps and 50 on stored exemplars`, and `(2 samples refused, ...)` where some were."""
-    replayed = sum(step.sample.replayed for step in steps)
-    text = f"{len(steps) - replayed} steps" + (f" and {replayed} on stored exemplars" if replayed else "")
-    return text + (f" ({refused} samples refused, for their events exceed the firmware's budget)" if refused else "")
+@contextmanager
+def _folder(run_dir: Path | None, resume: bool) -> Iterator[RunFolder]:
+    """The run's folder, or one that is gone at the end; InputError where it cannot be used as told."""
+    if run_dir is None:
+        if resume:
+            raise InputError("--resume goes on with a run's folder; name it by --run")
+        with tempfile.TemporaryDirectory(prefix="deltatrain-") as place:
+            yield RunFolder(Path(place))
+        return
+    folder = RunFolder(run_dir)
+    if not resume:
+        folder.check_free()
+        make_folder(run_dir)
+    yield folder
 
 
-def _wants_rollback(terminal: Terminal, rollback: str, before: float, after: float) -> bool:
-    if rollback != "ask":
-        return rollback == "always"
-    return terminal.confirm(f"The error grew from {percent(before)} to {percent(after)}. Put the old weights back?")
+def _logs(folder: RunFolder, log: Path | None) -> list[Path]:
+    return [folder.log, *([] if log is None or log.resolve() == folder.log.resolve() else [log])]
 
 
-@click.command()
-@model_option
-@data_options()
-@holdout_option
-@per_class_option
-@seed_option
-@target_option
-@json_option
-def evaluate(
-    terminal: Terminal,
-    model: Path,
-    data: str,
-    data_dir: Path | None,
-    holdout: str | None,
-    per_class: int,
-    seed: int,
-    target: str | None,
-) -> None:
-    """The error of what is on the device, on a speaker's utterances that `train` leaves for testing.
-
-    `error` is the fraction of utterances not recognised, by the largest output at the last frame. Models with a readout
-    at every frame tell more: `frame_error`, the fraction of wrong frames, or `mean_squared_error`. Of data with targets
-    of their own, `error` is the frame error, or the root of the mean squared error, in units of each value's standard
-    deviation over the pre-training data: 1 is as good as always saying the mean.
-    """
-    job = _job(terminal, model, data, data_dir, holdout, per_class, 1, seed)
-    with opened(target, job.model, None, terminal.say) as session, terminal.bar("evaluating") as progress:
-        outcome = evaluate_engine(session.device, job.test.items, job.model.n_outputs, progress)
-    terminal.result(
-        outcome.to_dict() | {"samples": len(outcome.labels), "refused": outcome.refused, "cut": job.n_cut},
-        lambda console: console.print(
-            f"error {percent(outcome.error)} on {len(outcome.labels)} utterances"
-            + (f", {percent(outcome.frame_error)} of their frames" if outcome.frame_error is not None else "")
-            + ("" if outcome.mean_squared_error is None else f", mean squared error {outcome.mean_squared_error:.4g}")
-            + (f", {outcome.refused} of them refused, for their events exceed the budget" if outcome.refused else "")
-        ),
-    )
-
-
-@dataclass(frozen=True)
-class Flip:
-    """One bit to flip on the device."""
-
-    tensor: str
-    index: int
-    bit: int
-
-    @staticmethod
-    def parse(text: str, model: QuantModel) -> Flip:
-        """`TENSOR:INDEX:BIT`; InputError when there is no such bit."""
-        tensor, _, rest = text.partition(":")
-        index, _, bit = rest.partition(":")
-        tensors = model.tensors()
-        if tensor not in tensors or not index.isdigit() or not bit.isdigit():
-            raise InputError(f"--flip {text}: give TENSOR:INDEX:BIT with a tensor of {', '.join(tensors)}")
-        size, bits = tensors[tensor].size, tensors[tensor].itemsize * 8
-        if int(index) >= size or int(bit) >= bits:
-            raise InputError(f"--flip {text}: {tensor} has elements 0 to {size - 1} of {bits} bits")
-        return Flip(tensor, int(index), int(bit))
-
-    def apply(self, device: Engine) -> None:
-        """Flip it."""
-        values = device.tensor(self.tensor)
-        unsigned = values.view(f"u{values.itemsize}")
-        unsigned[self.index] ^= unsigned.dtype.type(1 << self.bit)
-        device.set_tensor(self.tensor, values)
-
-
-@click.command()
-@model_option
-@data_options()
-@training_options
-@target_option
-@click.option("--flip", metavar="TENSOR:INDEX:BIT", help="Flip one bit on the device after the first step, as a test.")
-@json_option
-def compare(
-    terminal: Terminal,
-    model: Path,
-    data: str,
-    data_dir: Path | None,
-    target: str | None,
-    holdout: str | None,
-    per_class: int,
-    epochs: int,
-    flip: str | None,
-    **options: Any,
-) -> None:
-    """Train device, host C and integer reference on the same samples and compare every word after every step.
-
-    All start from the model's weights; the device gets those that it had back at the end. Exit status 1 when a word
-    differs. `float_error` is the root mean square difference of the hidden states from the float64 reference.
-    """
-    job = _job(terminal, model, data, data_dir, holdout, per_class, epochs, options["seed"])
-    settings = _settings(job, epochs, **options)
-    flipped = None if flip is None else Flip.parse(flip, job.model)
-    with opened(target, job.model, None, terminal.say) as session:
-        device = session.device
-        old = {name: device.tensor(name) for name in job.model.tensors()}
-
-        def after_step(number: int) -> None:
-            if flipped is not None and number == 0:
-                flipped.apply(device)
-
-        with terminal.bar("training side by side") as progress:
-            outcome = compare_engines(
-                {
-                    "device": device,
-                    "host C": CoreNetwork(session.model),
-                    "integer reference": FixedNetwork(session.model),
-                },
-                job.model,
-                with_replay(job.model, job.train.items, settings),
-                settings,
-                after_step=after_step,
-                progress=progress,
-                taken=taken(job.model, settings),
+def _adopt(plan: Plan, options: dict[str, Any], given: set[str]) -> None:
+    """Take a run's options; InputError where the user gives another value."""
+    for name in OF_THE_RUN:
+        kept = plan.options[name]
+        kept = tuple(kept) if isinstance(kept, list) else kept
+        if name in given and options[name] != kept:
+            option = "--" + name.replace("_", "-")
+            raise InputError(
+                f"the run was started with {option} {'its default' if kept is None else kept}, not {options[name]}; "
+                f"leave out {option}, or start another run"
             )
-        for name, tensor in old.items():
-            device.set_tensor(name, tensor)
-    first = outcome.first_difference
-    values = {
-        "steps": len(outcome.new_steps),
-        "replay_steps": len(outcome.steps) - len(outcome.new_steps),
-        "refused": outcome.refused,
-        "words_compared": outcome.words_compared,
-        "words_different": outcome.words_different,
-        "first_difference": None if first is None else first.to_dict(),
-        "float_error": outcome.float_error,
-        "float_weight_error": outcome.float_weight_error,
-        "rates": Rates.of(job.model, [step.result for step in outcome.steps], job.train).to_dict(),
-    }
+        options[name] = kept
 
-    def show(console: Console) -> None:
-        console.print(
-            f"{_counted(outcome.steps, outcome.refused)}, {outcome.words_compared:,} words compared, "
-            f"{outcome.words_different:,} words differ"
+
+def _check_same(plan: Plan, dataset: Dataset, replay_rate: float | None) -> None:
+    """InputError where data or replay are not those that the run was started with."""
+    if dataset.identity() != plan.data_identity:
+        raise InputError(
+            f"data set {dataset.name} is not the one that the run was started with: items, their order or their "
+            "lengths differ; name that one by --data and --data-dir"
         )
-        console.print(f"hidden states: {outcome.float_error:.1e} rms from float64")
+    if replay_rate not in (None, plan.replay_rate):
+        raise InputError(f"the run was started with --replay-rate {plan.replay_rate:g}; leave it out")
 
-    terminal.result(values, show)
-    if first is not None:
-        raise CheckFailed(f"{outcome.words_different} words differ; the first: {first}")
+
+def _check_budget(plan: Plan, device: AnyDevice) -> None:
+    """InputError where the firmware would refuse other samples than that which the run was started on."""
+    if (budget := device.info.memory.event_budget) != plan.event_budget:
+        raise InputError(
+            f"the run was started on firmware with {_budget(plan.event_budget)}, this one has {_budget(budget)}, and "
+            "would refuse other samples; export it with the same --event-budget"
+        )
+
+
+def _budget(units: int) -> str:
+    return f"room for {units / BUDGET_ONE:.1%} of all events" if units else "room for all events"
+
+
+def _place(data: str) -> str:
+    """The name of a data set, or the whole path of a folder."""
+    return data if data in datasets.known_names() else str(Path(data).expanduser().resolve())

@@ -1,6 +1,7 @@
 """Data sets by name: embedded synthetic speech, known public sets in a data folder, or a user's own folder.
 
-A new set is one file with a `load(data_dir, config)` function and one line in `_LOADERS`.
+A new set is one file with a `load(data_dir, config)` function and one line in `_LOADERS`; where recordings are many,
+its features are `Lazy`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from deltatrain.datasets import digits, folder, fsdd, har, sequences
+from deltatrain.datasets import digits, folder, fsdd, gscd, har, sequences
 from deltatrain.datasets.base import Dataset, Loader, Utterance, check_labels
 from deltatrain.datasets.splits import N_FOLDS, fold_split, index_split, personal_split, pretrain_split
 from deltatrain.errors import DataError
@@ -27,6 +28,7 @@ __all__ = [
     "load",
     "personal_split",
     "pretrain_split",
+    "stream",
 ]
 
 DATA_DIR_VARIABLE = "DELTATRAIN_DATA"
@@ -34,8 +36,12 @@ DATA_DIR_VARIABLE = "DELTATRAIN_DATA"
 _LOADERS: Mapping[str, Loader] = {
     "digits": digits.load,
     "fsdd": fsdd.load,
+    "gscd": gscd.load,
     "har": har.load,
 }
+
+# How features are extracted where no model says it.
+_CONFIGS: Mapping[str, FeatureConfig] = {"gscd": gscd.CONFIG}
 
 
 def known_names() -> tuple[str, ...]:
@@ -44,7 +50,14 @@ def known_names() -> tuple[str, ...]:
 
 
 def load(name: str, data_dir: str | Path | None = None, config: FeatureConfig | None = None) -> Dataset:
+    """Return a data set as `stream` does, with all of its items read and held."""
+    return stream(name, data_dir, config).loaded()
+
+
+def stream(name: str, data_dir: str | Path | None = None, config: FeatureConfig | None = None) -> Dataset:
     """Return a data set by its name, or a folder of recordings or of sequences with targets of their own.
+
+    Of files, the names and headers are read; what is in them when it is asked for, one item at a time.
 
     Parameters
     ----------
@@ -66,7 +79,7 @@ def load(name: str, data_dir: str | Path | None = None, config: FeatureConfig | 
     DataError
         If there is no such data set, it is absent from the data folder, or one of its files cannot be used.
     """
-    settings = (config or FeatureConfig()).raw()
+    settings = (config or _CONFIGS.get(name, FeatureConfig())).raw()
     if (loader := _LOADERS.get(name)) is not None:
         place = data_dir or os.environ.get(DATA_DIR_VARIABLE) or None
         return loader(None if place is None else Path(place).expanduser(), settings)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from deltatrain.datasets.lazy import Lazy, chosen_of
 from deltatrain.errors import DataError, InputError
 from deltatrain.features import FeatureConfig
 
@@ -52,8 +55,8 @@ class Dataset:
     ----------
     name : str
         As given to `load`.
-    features : tuple of N ndarrays, shape (T, n_bands), float32, nats
-        Raw log-mel features, T from 1 to `config.max_frames`.
+    features : sequence of N ndarrays, shape (T, n_bands), float32, nats
+        Raw log-mel features, T from 1 to `config.max_frames`; a tuple, or `Lazy`, which reads them when asked.
     labels : ndarray, shape (N,), int64
         Class of each item, 0 to len(class_names) - 1.
     speakers : tuple of N str
@@ -65,9 +68,11 @@ class Dataset:
         How the features were extracted; never standardised, for that is the model's business.
     was_cut : ndarray, shape (N,), bool, or None
         Which recordings were longer than `config.max_frames`; None stands for none of them.
-    targets : tuple of N ndarrays, or None
+    targets : sequence of N ndarrays, or None
         What each frame is to be taken for, in place of labels, which are 0 then: classes, shape (T,), int64, -1 for
         none; or values, shape (T, len(class_names)), float64, whose names `class_names` are.
+    lengths : ndarray, shape (N,), int64, or None
+        T of each item, where features are lazy.
     spectra : bool
         Whether the features are spectra of sound, which pre-training may vary as such.
 
@@ -80,14 +85,15 @@ class Dataset:
     """
 
     name: str
-    features: tuple[Features, ...]
+    features: Sequence[Features]
     labels: IntArray
     speakers: tuple[str, ...]
     indices: IntArray
     class_names: tuple[str, ...]
     config: FeatureConfig
     was_cut: NDArray[np.bool_] | None = None
-    targets: tuple[Targets, ...] | None = None
+    targets: Sequence[Targets] | None = None
+    lengths: IntArray | None = None
     spectra: bool = True
 
     def __post_init__(self) -> None:
@@ -98,40 +104,69 @@ class Dataset:
             "indices": len(self.indices),
             "was_cut": n if self.was_cut is None else len(self.was_cut),
             "targets": n if self.targets is None else len(self.targets),
+            "lengths": n if self.lengths is None else len(self.lengths),
         }
         if wrong := {field: length for field, length in lengths.items() if length != n}:
             raise InputError(f"data set {self.name} has {n} feature sequences, but {wrong}; give one of each")
         check_labels(self.labels, self.class_names)
-        for i, item in enumerate(self.features):
-            if item.ndim != 2 or item.shape[1] != self.config.n_bands:
-                raise InputError(
-                    f"item {i} of data set {self.name} has shape {item.shape}; expected (T, {self.config.n_bands})"
-                )
-            if not 1 <= item.shape[0] <= self.config.max_frames:
-                raise InputError(
-                    f"item {i} of data set {self.name} has {item.shape[0]} frames; "
-                    f"expected 1 to {self.config.max_frames}"
-                )
-            if not np.isfinite(item).all():
-                raise DataError(
-                    f"item {i} of data set {self.name} ({self.speakers[i]}, class {self.labels[i]}, "
-                    f"recording {self.indices[i]}) holds NaN or infinity; leave it out or repair it"
-                )
+        if not isinstance(self.features, Lazy):
+            for i, item in enumerate(self.features):
+                self._check(i, item)
+
+    def _check(self, i: int, item: Features) -> None:
+        """Raise unless an item's features can be used."""
+        if item.ndim != 2 or item.shape[1] != self.config.n_bands:
+            raise InputError(
+                f"item {i} of data set {self.name} has shape {item.shape}; expected (T, {self.config.n_bands})"
+            )
+        if not 1 <= item.shape[0] <= self.config.max_frames:
+            raise InputError(
+                f"item {i} of data set {self.name} has {item.shape[0]} frames; expected 1 to {self.config.max_frames}"
+            )
+        if not np.isfinite(item).all():
+            raise DataError(
+                f"item {i} of data set {self.name} ({self.speakers[i]}, class {self.labels[i]}, "
+                f"recording {self.indices[i]}) holds NaN or infinity; leave it out or repair it"
+            )
 
     def __len__(self) -> int:
         return len(self.features)
 
     def __getitem__(self, item: int) -> Utterance:
+        features = self.features[item]
+        if isinstance(self.features, Lazy):
+            self._check(item, features)
         targets = None if self.targets is None else self.targets[item]
         label, index = int(self.labels[item]), int(self.indices[item])
-        return Utterance(self.features[item], label, self.speakers[item], index, targets)
+        return Utterance(features, label, self.speakers[item], index, targets)
+
+    def loaded(self) -> Dataset:
+        """The same with all items read and held: for who needs them more than once."""
+        if not isinstance(self.features, Lazy):
+            return self
+        items = [self[item] for item in range(len(self))]
+        return dataclasses.replace(
+            self,
+            features=tuple(item.features for item in items),
+            targets=None if self.targets is None else tuple(np.asarray(item.targets) for item in items),
+        )
+
+    def identity(self) -> str:
+        """SHA-256, hexadecimal, of what the index says: items in their order with label, speaker, number and frames.
+
+        It tells whether two places hold the same data set, whatever they are called, without reading the recordings.
+        """
+        lengths = [len(item) for item in self.features] if self.lengths is None else self.lengths.tolist()
+        index = [self.labels.tolist(), list(self.speakers), self.indices.tolist(), lengths]
+        text = json.dumps([list(self.class_names), self.config.raw().to_dict(), index], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def judged_by(self) -> str:
         """What an error is counted by: `utterances`, or of own targets `frames` or `values`."""
         if self.targets is None:
             return "utterances"
-        return "frames" if all(item.ndim == 1 for item in self.targets) else "values"
+        return "frames" if not len(self.targets) or self.targets[0].ndim == 1 else "values"
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -176,12 +211,13 @@ class Dataset:
             )
         return dataclasses.replace(
             self,
-            features=tuple(self.features[i] for i in numbers),
+            features=chosen_of(self.features, numbers),
             labels=self.labels[numbers],
             speakers=tuple(self.speakers[i] for i in numbers),
             indices=self.indices[numbers],
             was_cut=None if self.was_cut is None else self.was_cut[numbers],
-            targets=None if self.targets is None else tuple(self.targets[i] for i in numbers),
+            targets=None if self.targets is None else chosen_of(self.targets, numbers),
+            lengths=None if self.lengths is None else self.lengths[numbers],
         )
 
 

@@ -65,7 +65,8 @@ def pretrain_split(
     holdout : collection of str
         Speakers of whom nothing may be seen; may be empty.
     validation_fraction : float
-        Share of each speaker's recordings of each class to validate on, 0 to below 1, rounded to whole ones.
+        Share of each speaker's recordings of each class to validate on, 0 to below 1, rounded to whole ones; what one
+        speaker has too few for goes to the next, so that it holds for each class.
     seed : int
 
     Returns
@@ -84,10 +85,14 @@ def pretrain_split(
     known = _known(dataset, holdout)
     speakers = np.array(dataset.speakers)
     validation: list[IntArray] = []
+    due = [0.0] * len(dataset.groups)
     for speaker in np.unique(speakers[known]):
         for label in range(len(dataset.groups)):
             items = np.flatnonzero((speakers == speaker) & (dataset.labels == label))
-            validation.append(rng.permutation(items)[: round(validation_fraction * len(items))])
+            due[label] += validation_fraction * len(items)
+            chosen_here = rng.permutation(items)[: round(due[label])]
+            due[label] -= len(chosen_here)
+            validation.append(chosen_here)
     chosen = np.sort(np.concatenate(validation)).astype(np.int64)
     return np.setdiff1d(known, chosen).astype(np.int64), chosen
 

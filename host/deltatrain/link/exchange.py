@@ -144,6 +144,7 @@ class Exchange:
         started = time.monotonic()
         sent = damaged = reopened = 0
         waited = 0.0
+        last: _Loss | None = None
         while True:
             wait = min(longest, self._round_trips.wait(command))
             try:
@@ -167,7 +168,8 @@ class Exchange:
                 self.outward.whole(len(payload))
                 self.inward.whole(len(outcome.payload))
                 return outcome
-            self._learn(outcome)
+            self._learn(outcome, again=outcome is last)
+            last = outcome
             if outcome is _Loss.SILENCE:
                 self._round_trips.expired(command)
                 waited += wait
@@ -214,10 +216,12 @@ class Exchange:
                 data = DELIMITER
         return _Loss.SILENCE
 
-    def _learn(self, loss: _Loss) -> None:
+    def _learn(self, loss: _Loss, again: bool) -> None:
         self.counters.requests_damaged += loss is _Loss.REQUEST
         self.counters.replies_damaged += loss is _Loss.REPLY
         self.counters.silences += loss is _Loss.SILENCE
+        if loss is _Loss.SILENCE and not again:
+            return  # a PC or a device that is busy says nothing about the line
         if loss is not _Loss.REPLY:
             self.outward.damaged()
         if loss is not _Loss.REQUEST:

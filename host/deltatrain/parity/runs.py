@@ -18,7 +18,8 @@ from deltatrain.pretrain import FitConfig, initial_parameters
 from deltatrain.quant_model import QuantModel
 from deltatrain.quantize import quantize
 from deltatrain.rates import Rates
-from deltatrain.training import Engine, Settings, count_operations, evaluate, samples_of
+from deltatrain.samples import samples_of
+from deltatrain.training import Engine, Settings, count_operations, evaluate
 from deltatrain.training import train as train_engine
 from deltatrain_core import CoreNetwork
 

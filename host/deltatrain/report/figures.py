@@ -119,7 +119,7 @@ def running(story: Story) -> Drawing:
     curve = Running()
     means = [curve.add(step) for step in steps]
     number = np.arange(1, len(steps) + 1)
-    wrong, losses = np.array(curve.wrong), np.array(curve.losses)
+    wrong, losses = np.array([not step.correct for step in steps]), np.array([step.loss for step in steps])
     with svg.style():
         figure = svg.new_figure(WIDTH, 380)
         top, bottom = figure.subplots(2, sharex=True, height_ratios=[1, 1.15])

@@ -26,7 +26,6 @@ int dt_board_interrupt(uint32_t irq)
 
 void dt_board_init(void)
 {
-    wraps = 0;
     TIMER_CTRL = 0;
     TIMER_RELOAD = 0xFFFFFFFFu;
     TIMER_VALUE = 0xFFFFFFFFu;

@@ -48,6 +48,13 @@
 #define RASR_NO_ACCESS 0x10000001u
 #define MPU_ENABLE_WITH_DEFAULT_MAP 0x5u
 
+/* The last instruction of a function in assembly. */
+#if __ARM_ARCH >= 7
+#define GO_ON_IN(function) "b " #function "\n"
+#else /* whose branches reach less far */
+#define GO_ON_IN(function) "ldr r2, =" #function "\n bx r2\n"
+#endif
+
 #define FRAME_BYTES 32u                  /* r0-r3, r12, lr, pc, xpsr, as the processor stacks them */
 #define FRAME_PC 6u
 
@@ -69,20 +76,15 @@ void dt_count_beat(const uint32_t *frame) __attribute__((used));
 static dt_last_fault_t last_fault __attribute__((section(".bss.dt_noinit")));
 static volatile uint32_t beats_left; /* 0: as many as there may be */
 
-static void restart(void) __attribute__((noreturn, noinline));
-static void restart(void)
-{
-    __asm__ volatile("dsb" ::: "memory");
-    SCB_AIRCR = AIRCR_RESET;
-    for (;;) {
-    }
-}
-
+/* Keep why, and restart. Not inline: flash is dear. */
 static void fail(uint32_t kind, uint32_t address) __attribute__((noreturn, noinline));
 static void fail(uint32_t kind, uint32_t address)
 {
     dt_keep_fault(&last_fault, kind, address);
-    restart();
+    __asm__ volatile("dsb" ::: "memory");
+    SCB_AIRCR = AIRCR_RESET;
+    for (;;) {
+    }
 }
 
 static uint32_t kind_of(uint32_t exception)
@@ -127,9 +129,7 @@ __attribute__((naked)) void dt_fault(void)
     __asm__ volatile("mov r0, sp\n"
                      "mrs r1, ipsr\n"
                      "ldr r2, =dt_stack_end\n"
-                     "mov sp, r2\n"
-                     "ldr r2, =dt_record_fault\n"
-                     "bx r2\n");
+                     "mov sp, r2\n" GO_ON_IN(dt_record_fault));
 }
 
 void dt_interrupt(void)
@@ -154,15 +154,12 @@ void dt_count_beat(const uint32_t *frame)
 /* Where the exception's frame begins is known only here; the function returns to where the exception came from. */
 __attribute__((naked)) void dt_beat(void)
 {
-    __asm__ volatile("mov r0, sp\n"
-                     "ldr r1, =dt_count_beat\n"
-                     "bx r1\n");
+    __asm__ volatile("mov r0, sp\n" GO_ON_IN(dt_count_beat));
 }
 
-void dt_board_watch(int working)
+void dt_board_watch(uint32_t working)
 {
-    beats_left = working ? DT_WATCHDOG_BEATS : 0;
-    SYST_RVR = SYST_LONGEST;
+    beats_left = working * DT_WATCHDOG_BEATS;
     SYST_CVR = 0; /* whatever is written: the next beat comes a whole one later */
     SYST_CSR = SYST_ON;
 }
@@ -199,6 +196,7 @@ void dt_sleep(uint32_t irq, int (*ready)(void))
 
 static void prepare_processor(void)
 {
+    SYST_RVR = SYST_LONGEST;
 #if __ARM_ARCH >= 7
     SCB_SHCSR |= SHCSR_ENABLE_FAULTS;
 #endif
@@ -223,7 +221,7 @@ void dt_reset(void)
     __asm__ volatile("mov %0, sp" : "=r"(stack_pointer));
     dt_start_memory(stack_pointer);
     main();
-    restart();
+    fail(DT_FAULT_OTHER, 0);
 }
 
 typedef union {

@@ -56,7 +56,7 @@ void dt_board_write(const uint8_t *bytes, uint32_t n)
 }
 
 /* The machine has no watchdog, and interrupts, which could stand for one, are never taken. */
-void dt_board_watch(int working)
+void dt_board_watch(uint32_t working)
 {
     (void)working;
 }
