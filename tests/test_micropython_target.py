@@ -102,7 +102,13 @@ def test_a_board_trains_as_the_core(board: Played, cells: list[str], readout: st
             assert device.replay() == core.replay()
             for name in [*model.tensors(), "logits", "layer0.dm"]:
                 assert (device.tensor(name) == core.tensor(name)).all(), name
-        assert device.config().step == 6
+        config = device.config()
+        assert (config.step, config.seed, config.theta_x) == (6, settings.seed, settings.theta_x)
+        assert (config.learning_rate, config.clip, config.beta) == (
+            settings.learning_rate,
+            settings.clip,
+            settings.beta,
+        )
         other = core.tensor("layer0.weight")[::-1]
         for engine in (core, device):
             engine.begin()
@@ -203,6 +209,11 @@ def test_the_commands_work_over_it(board: Played, tmp_path: Path) -> None:
     assert _run("evaluate", *over) == before  # `compare` put the weights back
     trained = _run("train", *over, "--rollback", "never")
     assert (trained["steps"], trained["error_before"]) == (2, before["error"])
+    assert _run("evaluate", *over)["error"] == trained["error_after"]
+    pulled = _run("pull", *model, "--target", board.target, "--out", tmp_path / "pulled.safetensors")
+    assert pulled["step"] == 4 and pulled["hash"] != pulled["trained_from"]
+    _run("flash", "--target", board.target, *model, "--module", board.modules)  # which begins anew
+    assert _run("push", "--model", tmp_path / "pulled.safetensors", "--target", board.target)["step"] == 4
     assert _run("evaluate", *over)["error"] == trained["error_after"]
 
 

@@ -17,7 +17,7 @@ from deltatrain.errors import DeviceError, ModelError
 from deltatrain.link.results import Config
 from deltatrain.quant_model import QuantModel
 from deltatrain.scale import Scale
-from deltatrain.training import Engine, Settings
+from deltatrain.training import Engine
 
 PROVENANCE_KEY = "training"
 _SCALES = ("learning_rate", "clip", "beta")
@@ -86,38 +86,17 @@ def check_holds(device: AnyDevice, model: QuantModel) -> None:
         device.check_model(base_hash(model))
 
 
-def pull(device: AnyDevice, model: QuantModel, settings: Settings | None = None) -> QuantModel:
+def pull(device: AnyDevice, model: QuantModel) -> QuantModel:
     """The model with the weights that a device has now, its plan of memory, and the state of its training.
 
     Parameters
     ----------
     model : QuantModel
         As `check_holds` takes it; what the device does not know (classes, features) comes from it.
-    settings : Settings, optional
-        What it was configured by: needed for a board with MicroPython, which tells its step alone.
-
-    Raises
-    ------
-    DeviceError
-        If the board does not tell its configuration, and no settings are given.
     """
     tensors = weights_of(device, model)
-    config = device.config()
-    if not isinstance(config, Config):
-        if settings is None:
-            raise DeviceError(
-                f"{device.info.board} runs MicroPython and does not tell rates and seed; train by "
-                "`train --run DIR`, whose weights.safetensors has them"
-            )
-        config = config_of(settings, config.step)
-    state = TrainingState(device.info.hash.hex(), config)
+    state = TrainingState(device.info.hash.hex(), device.config())
     return with_state(replace(model, memory=device.info.memory).with_tensors(tensors), state)
-
-
-def config_of(settings: Settings, step: int) -> Config:
-    """Settings as the configuration of a device."""
-    names = ("learning_rate", "clip", "beta", "theta_x", "theta_h", "seed")
-    return Config(**{name: getattr(settings, name) for name in names}, step=step)
 
 
 def with_state(model: QuantModel, state: TrainingState) -> QuantModel:

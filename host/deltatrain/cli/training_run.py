@@ -78,7 +78,7 @@ class TrainingRun:
     def _start(self, run: LongRun, plan: Plan, model: Path) -> None:
         """Write the run's folder and its log's first lines."""
         self.stream.settings.apply(self.device, plan.first_step)
-        self.folder.start(plan, model, pull(self.device, self.stream.model, self.stream.settings))
+        self.folder.start(plan, model, pull(self.device, self.stream.model))
         settings = self.stream.settings
         run.event(
             "start",

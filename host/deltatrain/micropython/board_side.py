@@ -172,6 +172,24 @@ def dt_head(n_bytes):
             dt_send(file.read(n_bytes))
 
 
+class DtStart:
+    """Keeps the first bytes of a file that is written to it, and forgets the rest."""
+
+    def __init__(self, n_bytes):
+        self.data, self.n_bytes = b"", n_bytes
+
+    def write(self, data):
+        if len(self.data) < self.n_bytes:
+            self.data += bytes(data)
+
+
+def dt_state(n_bytes):
+    """The first bytes of the file that `save` writes, among them the settings."""
+    start = DtStart(n_bytes)
+    dt_net.save(start)
+    dt_send(start.data[:n_bytes])
+
+
 # Samples
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltatrain.errors import DeviceError, InputError
-from deltatrain.link import protocol
+from deltatrain.link import Config, protocol
 from deltatrain.memory import Memory
 from deltatrain.micropython.raw_repl import BoardError, RawRepl, quoted
 from deltatrain.scale import Scale
@@ -47,13 +47,6 @@ class BoardInfo:
     n_hidden: int
     n_outputs: int
     readout: str
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far training has come there: the number of the next training step."""
-
-    step: int
 
 
 class MicroPythonDevice:
@@ -124,9 +117,18 @@ class MicroPythonDevice:
                 f"that of the model given is {expected.hex()}; flash this one, or name the other"
             )
 
-    def config(self) -> Progress:
-        """How far training has come."""
-        return Progress(self._stats()["step"])
+    def config(self) -> Config:
+        """The configuration in use, as a file of weights would have it."""
+        (data,) = self._repl.bytes_of(f"dt_state({protocol.size_of('drnn_state_t')})")
+        found, n_layers = protocol.unpack("drnn_state_t", data).config, self.info.n_layers
+        scales = {name: getattr(found, name) for name in ("learning_rate", "clip", "beta")}
+        return Config(
+            **{name: Scale(int(scale.m), int(scale.e)) for name, scale in scales.items()},
+            theta_x=tuple(int(found.theta_x[number]) for number in range(n_layers)),
+            theta_h=tuple(int(found.theta_h[number]) for number in range(n_layers)),
+            seed=int(found.seed),
+            step=int(found.step),
+        )
 
     def configure(
         self,

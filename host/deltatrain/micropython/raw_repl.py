@@ -149,9 +149,7 @@ def _open(port: str) -> Any:
         from mpremote.transport import TransportError
         from mpremote.transport_serial import SerialTransport
     except ImportError as error:
-        raise DeviceError(
-            "targets with MicroPython take mpremote; install it: pip install 'deltatrain[micropython]'"
-        ) from error
+        raise DeviceError("targets with MicroPython take mpremote; install it: pip install mpremote") from error
     try:
         transport = SerialTransport(port, exclusive="://" not in port, timeout=LINE_S)
     except (TransportError, OSError, ValueError) as error:

@@ -111,7 +111,7 @@ class LongRun:
 
     def pull(self) -> None:
         """Read the weights back to the run's folder."""
-        model = pull(self._device, self._stream.model, self._stream.settings)
+        model = pull(self._device, self._stream.model)
         save(model, self._folder.weights)
         self.event("pull", step=self.journal.step, digest=digest(model.tensors()))
 
