@@ -31,11 +31,11 @@ def sigmoid_above_half_q16(k: int) -> Decimal:
 
 
 def sigmoid_entry(k: int) -> Decimal:
-    """The rounded value at k in the high half, 2^15 − 1 at most; twice the rise to the next one in the low half."""
+    """A value, 2^15 − 1 at most, in the high half: that at k, of odd k that at k + 1; twice the rise from k in the low half."""
     low, high = (
         min(sigmoid_above_half_q16(i).to_integral_value(ROUND_HALF_EVEN), Decimal(2**15 - 1)) for i in (k, k + 1)
     )
-    return low * 2**16 + 2 * (high - low)
+    return (high if k % 2 else low) * 2**16 + 2 * (high - low)
 
 
 def exp2_negative_q30(k: int) -> Decimal:

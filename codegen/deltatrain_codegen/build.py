@@ -31,10 +31,14 @@ COMPILE_FLAGS = (
     "-Wconversion",
     "-Werror",
 )
-# Loops that a training step spends its time in go by speed, where -O2 takes fewer instructions than -O3 and less flash;
-# all else goes by size.
-FAST, SMALL = "-O2", "-Os"
-FAST_SOURCES = frozenset(f"drnn_{name}.c" for name in ("accumulators", "forward", "gru", "kernels", "lstm", "rnn"))
+# Loops that a training step spends its time in go by speed, where -O2 takes fewer instructions than -O3 and less flash; what a
+# step spends some time in goes by size, and all else by size whatever it takes.
+FAST, SMALL = ("-O2",), ("-Os",)
+SMALLEST = (*SMALL, "-fno-inline-functions-called-once", "-fno-ivopts", "-fno-move-loop-invariants", "-fno-tree-loop-optimize")
+OPTIMISATION = {
+    **{f"drnn_{name}.c": FAST for name in ("gru", "kernels", "lstm", "rnn")},
+    **{f"drnn_{name}.c": SMALL for name in ("accumulators", "backward", "forward", "readout")},
+}
 # No C library: the firmware brings the three functions that the compiler asks for, libgcc the rest.
 LINK_FLAGS = ("-nostdlib", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,--fatal-warnings")
 N_PROCESSES = 2
@@ -189,7 +193,7 @@ def compile_and_link(
             [
                 compiler,
                 *COMPILE_FLAGS,
-                FAST if source.name in FAST_SOURCES else SMALL,
+                *OPTIMISATION.get(source.name, SMALLEST),
                 *flags,
                 # Whatever names a file names it without the folders of this machine.
                 f"-ffile-prefix-map={source.parent}=.",
