@@ -230,7 +230,7 @@ uint32_t drnn_events_of_column(drnn_t *net, uint32_t l, uint32_t column, uint32_
     const uint32_t m_count = drnn_m_count(drnn_layer(net, l));
     const uint32_t *mask = &drnn_event_mask(net, l)[column % DRNN_MASK_BITS * words + column / DRNN_MASK_BITS];
     const uint32_t n_held = drnn_steps_held(net);
-    const int16_t *dm = drnn_gates(net, l) + first;
+    const int16_t *dm = drnn_gates(net, l);
     const int16_t *values = drnn_event_value(net, l);
     uint32_t *const cursors = drnn_event_start(net, l);
     drnn_entry_t *entry = drnn_entries(net);
@@ -239,7 +239,7 @@ uint32_t drnn_events_of_column(drnn_t *net, uint32_t l, uint32_t column, uint32_
         for (uint32_t bits = *mask; bits != 0; bits &= bits - 1) {
             const uint32_t i = row + drnn_lowest_bit(bits);
             const int32_t delta = values[cursors[i]++];
-            entry->place = drnn_place(dm, i * m_count);
+            entry->place = drnn_place(dm, i * m_count + first);
             entry->factor = delta;
             ++entry;
             sum += drnn_magnitude(delta);
