@@ -31,7 +31,7 @@ def sigmoid_above_half_q16(k: int) -> Decimal:
 
 
 def sigmoid_entry(k: int) -> Decimal:
-    """A value, 2^15 − 1 at most, in the high half: that at k, of odd k that at k + 1; twice the rise from k in the low half."""
+    """High half: the value at k, of odd k that at k + 1, 2^15 − 1 at most. Low half: twice the rise from k."""
     low, high = (
         min(sigmoid_above_half_q16(i).to_integral_value(ROUND_HALF_EVEN), Decimal(2**15 - 1)) for i in (k, k + 1)
     )

@@ -31,10 +31,16 @@ COMPILE_FLAGS = (
     "-Wconversion",
     "-Werror",
 )
-# Loops that a training step spends its time in go by speed, where -O2 takes fewer instructions than -O3 and less flash; what a
-# step spends some time in goes by size, and all else by size whatever it takes.
+# Loops that a training step spends its time in go by speed, where -O2 takes fewer instructions than -O3 and less flash;
+# what a step spends some time in goes by size, and all else by size whatever it takes.
 FAST, SMALL = ("-O2",), ("-Os",)
-SMALLEST = (*SMALL, "-fno-inline-functions-called-once", "-fno-ivopts", "-fno-move-loop-invariants", "-fno-tree-loop-optimize")
+SMALLEST = (
+    *SMALL,
+    "-fno-inline-functions-called-once",
+    "-fno-ivopts",
+    "-fno-move-loop-invariants",
+    "-fno-tree-loop-optimize",
+)
 OPTIMISATION = {
     **{f"drnn_{name}.c": FAST for name in ("gru", "kernels", "lstm", "rnn")},
     **{f"drnn_{name}.c": SMALL for name in ("accumulators", "backward", "forward", "readout")},
@@ -179,13 +185,19 @@ def _build(
     if phases:
         sources.append(deltatrain_firmware.phases().with_suffix(".c"))
         flags += ["-include", str(deltatrain_firmware.phases())]
-    compile_and_link(compiler, board, sources, flags, elf, tell)
+    compile_and_link(compiler, board, sources, flags, elf, tell, lambda name: OPTIMISATION.get(name, SMALLEST))
 
 
 def compile_and_link(
-    compiler: str, board: Board, sources: Sequence[Path], flags: Sequence[str], elf: Path, tell: Progress
+    compiler: str,
+    board: Board,
+    sources: Sequence[Path],
+    flags: Sequence[str],
+    elf: Path,
+    tell: Progress,
+    optimisation: Callable[[str], Sequence[str]],
 ) -> None:
-    """Build a firmware from its sources; `flags` go behind those that warn and optimise. BuildError if refused."""
+    """Build a firmware from its sources; `optimisation` tells a file's flags. BuildError if refused."""
     tell(f"compiling {len(sources)} files for {board.core}")
     with tempfile.TemporaryDirectory(prefix="deltatrain-") as folder:
         objects = [Path(folder) / f"{index:02d}_{source.stem}.o" for index, source in enumerate(sources)]
@@ -193,7 +205,7 @@ def compile_and_link(
             [
                 compiler,
                 *COMPILE_FLAGS,
-                *OPTIMISATION.get(source.name, SMALLEST),
+                *optimisation(source.name),
                 *flags,
                 # Whatever names a file names it without the folders of this machine.
                 f"-ffile-prefix-map={source.parent}=.",
