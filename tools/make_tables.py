@@ -31,11 +31,11 @@ def sigmoid_above_half_q16(k: int) -> Decimal:
 
 
 def sigmoid_entry(k: int) -> Decimal:
-    """The rounded value at k in the high half, 2^15 − 1 at most; twice the rise to the next one in the low half."""
+    """High half: the value at k, of odd k that at k + 1, 2^15 − 1 at most. Low half: twice the rise from k."""
     low, high = (
         min(sigmoid_above_half_q16(i).to_integral_value(ROUND_HALF_EVEN), Decimal(2**15 - 1)) for i in (k, k + 1)
     )
-    return low * 2**16 + 2 * (high - low)
+    return (high if k % 2 else low) * 2**16 + 2 * (high - low)
 
 
 def exp2_negative_q30(k: int) -> Decimal:

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "drnn_fixed.h"
-#include "drnn_internal.h"
+#include "drnn_history.h"
 #include "drnn_random.h"
 #include "drnn_scale.h"
 
@@ -98,6 +98,7 @@ int weight_variant_train(weight_variant_t *v, drnn_t *net, uint16_t label, drnn_
         return error;
     }
     memcpy(weight, v->before, count * sizeof(int16_t));
+    drnn_turn_masks(net, 0); /* the update left them turned */
     const drnn_scale_t step = step_size(net);
     const uint32_t key = drnn_random_key(net->config.seed, net->config.step - 1u, DRNN_T_WEIGHT);
     const int unit = net->result.grad_exponent + net->dm_exponent[0] - DRNN_GRAD_GUARD_BITS;

@@ -97,8 +97,8 @@ def export_baseline(model: FloatModel, board: Board, out_dir: Path, progress: Pr
     ]
     elf = out_dir / ELF
     try:
-        flags = [*FLAGS, f"-I{folder}", *compile_flags(board, out_dir)]
-        compile_and_link(compiler, board, sources, flags, elf, progress or (lambda _: None))
+        flags = [f"-I{folder}", *compile_flags(board, out_dir)]
+        compile_and_link(compiler, board, sources, flags, elf, progress or (lambda _: None), lambda _: FLAGS)
     except BuildError as error:
         short = re.search(r"overflowed by (\d+) bytes", str(error))
         if short is None:

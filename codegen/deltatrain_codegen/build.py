@@ -35,9 +35,19 @@ COMPILE_FLAGS = (
     "-Werror",
 )
 # Loops that a training step spends its time in go by speed, where -O2 takes fewer instructions than -O3 and less flash;
-# all else goes by size.
-FAST, SMALL = "-O2", "-Os"
-FAST_SOURCES = frozenset(f"drnn_{name}.c" for name in ("accumulators", "forward", "gru", "kernels", "lstm", "rnn"))
+# what a step spends some time in goes by size, and all else by size whatever it takes.
+FAST, SMALL = ("-O2",), ("-Os",)
+SMALLEST = (
+    *SMALL,
+    "-fno-inline-functions-called-once",
+    "-fno-ivopts",
+    "-fno-move-loop-invariants",
+    "-fno-tree-loop-optimize",
+)
+OPTIMISATION = {
+    **{f"drnn_{name}.c": FAST for name in ("gru", "kernels", "lstm", "rnn")},
+    **{f"drnn_{name}.c": SMALL for name in ("accumulators", "backward", "forward", "readout")},
+}
 # No C library: the firmware brings the three functions that the compiler asks for, libgcc the rest.
 LINK_FLAGS = ("-nostdlib", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,--fatal-warnings")
 N_PROCESSES = 2
@@ -116,7 +126,7 @@ def export(
     if built_in is not None:
         sources += built_in.sources
         flags += store_flags(built_in)
-    compile_and_link(compiler, board, sources, flags, elf, tell)
+    compile_and_link(compiler, board, sources, flags, elf, tell, lambda name: OPTIMISATION.get(name, SMALLEST))
     if lock is not None:
         elf.chmod(0o600)  # it holds the key
     size = measure(elf)
@@ -205,9 +215,15 @@ def store_flags(store: Store) -> list[str]:
 
 
 def compile_and_link(
-    compiler: str, board: Board, sources: Sequence[Path], flags: Sequence[str], elf: Path, tell: Progress
+    compiler: str,
+    board: Board,
+    sources: Sequence[Path],
+    flags: Sequence[str],
+    elf: Path,
+    tell: Progress,
+    optimisation: Callable[[str], Sequence[str]],
 ) -> None:
-    """Build a firmware from its sources; `flags` go behind those that warn and optimise. BuildError if refused."""
+    """Build a firmware from its sources; `optimisation` tells a file's flags. BuildError if refused."""
     tell(f"compiling {len(sources)} files for {board.core}")
     with tempfile.TemporaryDirectory(prefix="deltatrain-") as folder:
         objects = [Path(folder) / f"{index:02d}_{source.stem}.o" for index, source in enumerate(sources)]
@@ -215,7 +231,7 @@ def compile_and_link(
             [
                 compiler,
                 *COMPILE_FLAGS,
-                FAST if source.name in FAST_SOURCES else SMALL,
+                *optimisation(source.name),
                 *flags,
                 # Whatever names a file names it without the folders of this machine.
                 f"-ffile-prefix-map={source.parent}=.",

@@ -10,8 +10,11 @@
 #include "drnn_fixed.h"
 #include "drnn_vector.h"
 
-#ifdef DRNN_LANES
+#if defined(DRNN_LANES)
 #include "drnn_activation_vector.h"
+#elif defined(__ARM_FEATURE_DSP)
+#include "drnn_activation_dsp.h"
+#define HAS_DSP_ACTIVATIONS
 #endif
 
 static void add_column(int64_t *m, const int16_t *column, uint32_t rows, int64_t factor)
@@ -141,33 +144,54 @@ void drnn_m_add(drnn_t *net, uint32_t l, uint32_t n_x, uint32_t n_h, uint32_t bi
     }
 }
 
+/* How far M is shifted to the argument of the one or the other. */
+static int argument_bits(const drnn_layer_t *layer, int is_tanh)
+{
+    return drnn_m_frac_bits(layer) - (is_tanh ? DRNN_TANH_FRAC_BITS : DRNN_SIGMOID_FRAC_BITS);
+}
+
+/* Of M of either width, any number of units. */
+DRNN_RARE static void activate_any(const drnn_t *net, uint32_t l, uint32_t first, uint32_t count, int16_t *gates, int is_tanh)
+{
+    const int bits = argument_bits(drnn_layer(net, l), is_tanh);
+    for (uint32_t k = 0; k < count; ++k) {
+        const int32_t x = drnn_wide_argument(drnn_m_at(net, l, first + k), bits);
+        gates[k] = (int16_t)(is_tanh ? drnn_tanh_narrow_q14(x) : drnn_sigmoid_narrow_q14(x));
+    }
+}
+
 /* One of the two below: `is_tanh` is constant, so that each is a loop of its own. */
 __attribute__((always_inline)) static inline void activate(const drnn_t *net, uint32_t l, uint32_t first, uint32_t count,
                                                            int16_t *gates, int is_tanh)
 {
-    const int bits =
-        drnn_m_frac_bits(drnn_layer(net, l)) - (is_tanh ? DRNN_TANH_FRAC_BITS : DRNN_SIGMOID_FRAC_BITS);
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const int32_t *m = drnn_m_narrow(net, l) + first;
+#ifdef HAS_DSP_ACTIVATIONS
+    if (net->m_is_wide[l] || !drnn_is_even(layer)) {
+        activate_any(net, l, first, count, gates, is_tanh);
+    } else if (is_tanh) {
+        drnn_tanhs_dsp(m, gates, count, drnn_divisor(argument_bits(layer, 1)), drnn_sigmoid_table);
+    } else {
+        drnn_sigmoids_dsp(m, gates, count, drnn_divisor(argument_bits(layer, 0)), drnn_sigmoid_table);
+    }
+#else
     if (net->m_is_wide[l]) {
-        const int64_t *m = drnn_m_wide(net, l) + first;
-        for (uint32_t k = 0; k < count; ++k) {
-            const int32_t x = drnn_wide_argument(m[k], bits);
-            gates[k] = (int16_t)(is_tanh ? drnn_tanh_q14(x) : drnn_sigmoid_q14(x));
-        }
+        activate_any(net, l, first, count, gates, is_tanh);
         return;
     }
-    const int32_t divisor = drnn_divisor(bits);
-    const int32_t *m = drnn_m_narrow(net, l) + first;
     const int32_t *const end = m + count;
 #ifdef DRNN_LANES
     for (const int32_t *const whole = m + drnn_v_whole(count); m != whole; m += DRNN_LANES, gates += DRNN_LANES) {
-        const drnn_v32_t x = drnn_v_round_shift(drnn_v_load32(m), bits);
+        const drnn_v32_t x = drnn_v_round_shift(drnn_v_load32(m), argument_bits(layer, is_tanh));
         drnn_v_store16(gates, is_tanh ? drnn_v_tanh_q14(x) : drnn_v_sigmoid_q14(x));
     }
 #endif
+    const int32_t divisor = drnn_divisor(argument_bits(layer, is_tanh));
     for (; m != end; ++m, ++gates) {
         const int32_t x = drnn_scale_down(*m, divisor);
         *gates = (int16_t)(is_tanh ? drnn_tanh_narrow_q14(x) : drnn_sigmoid_narrow_q14(x));
     }
+#endif
 }
 
 void drnn_m_sigmoids(const drnn_t *net, uint32_t l, uint32_t first, uint32_t count, int16_t *gates)

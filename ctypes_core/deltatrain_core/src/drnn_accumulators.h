@@ -19,6 +19,12 @@ static inline int64_t *drnn_m_wide(const drnn_t *net, uint32_t l)
     return drnn_m_acc(net, l);
 }
 
+/* One entry of M, whichever of the two it is. */
+static inline int64_t drnn_m_at(const drnn_t *net, uint32_t l, uint32_t i)
+{
+    return net->m_is_wide[l] ? drnn_m_wide(net, l)[i] : drnn_m_narrow(net, l)[i];
+}
+
 /* From v_hat and the weights as they are: at the start of a sample, where v_hat is 0, M = b. */
 void drnn_m_compute(drnn_t *net, uint32_t l);
 

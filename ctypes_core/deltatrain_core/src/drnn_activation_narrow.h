@@ -23,7 +23,7 @@ static inline int32_t drnn_above_half_q32(int32_t x_q20)
 {
     const uint32_t x = drnn_cut(x_q20, DRNN_ARGUMENT_BITS);
     const uint32_t entry = drnn_sigmoid_table[x >> DRNN_FRACTION_BITS];
-    return (int32_t)drnn_mul_halves(entry, x & ((1u << DRNN_FRACTION_BITS) - 1u), entry);
+    return (int32_t)drnn_mul_halves(entry, x, entry);
 }
 
 /* sigmoid(x) in Q1.14 of x in Q20. */

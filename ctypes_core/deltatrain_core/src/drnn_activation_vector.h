@@ -13,7 +13,7 @@ static inline drnn_v32_t drnn_v_above_half_q32(drnn_v32_t x_q20)
 {
     const drnn_v32_t x = drnn_v_min(x_q20, drnn_v_set((1 << DRNN_ARGUMENT_BITS) - 1));
     const drnn_v32_t entry = drnn_v_gather(drnn_sigmoid_table, drnn_v_shift_right(x, DRNN_FRACTION_BITS));
-    const drnn_v32_t fraction = drnn_v_and(x, drnn_v_set((1 << DRNN_FRACTION_BITS) - 1));
+    const drnn_v32_t fraction = drnn_v_and(x, drnn_v_set((1 << (DRNN_FRACTION_BITS + 1)) - 1));
     return drnn_v_add(drnn_v_mul_halves(entry, fraction), entry);
 }
 

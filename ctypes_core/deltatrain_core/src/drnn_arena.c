@@ -102,6 +102,7 @@ static void place_layer(drnn_plan_t *plan, const drnn_model_t *model, uint32_t l
     const uint32_t m_count = drnn_m_count(layer);
     const uint32_t n_states = drnn_cell_of(layer) == DRNN_RNN ? 0 : n_hidden;
     const uint32_t steps = drnn_window(model);
+    const int trains = drnn_memory_of(model) != DRNN_INFERENCE;
     const int by_segments = drnn_memory_of(model) == DRNN_CHECKPOINTS;
     const uint32_t n_segments = (model->max_steps + steps - 1u) / steps;
     const uint32_t n_last = by_segments ? n_hidden * (drnn_has_cell(layer) ? 2u : 1u) : 0;
@@ -111,7 +112,7 @@ static void place_layer(drnn_plan_t *plan, const drnn_model_t *model, uint32_t l
 
     regions->gates = place(plan, steps * m_count, sizeof(int16_t));
     regions->states = place(plan, (1u + steps) * n_states, sizeof(int16_t));
-    regions->event_mask = place(plan, steps * drnn_mask_words(layer), sizeof(uint32_t));
+    regions->event_mask = place(plan, (trains ? drnn_mask_rows(steps) : steps) * drnn_mask_words(layer), sizeof(uint32_t));
     regions->event_start = place(plan, steps, sizeof(uint32_t));
     regions->event_value = place(plan, drnn_max_events(model, layer), sizeof(int16_t));
     regions->checkpoints = place(plan, by_segments ? (n_segments - 1u) * (width + n_last) : 0, sizeof(int16_t));

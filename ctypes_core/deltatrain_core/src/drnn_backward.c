@@ -29,24 +29,6 @@ static void start_layer(drnn_t *net, uint32_t l)
     net->carried_bits[l] = 0;
 }
 
-/*
- * round(values / 2^exponent) [count] as int16, those that became 0 counted in *underflows. Returns drnn_bits of all, before they
- * were cut to 16 bits.
- */
-static uint32_t round_to_int16(int16_t *stored, const int32_t *values, uint32_t count, int exponent, uint32_t *underflows)
-{
-    uint32_t bits = 0;
-    uint32_t zeros = 0;
-    for (uint32_t i = 0; i < count; ++i) {
-        const int32_t rounded = exponent == 0 ? values[i] : drnn_round_shift_narrow(values[i], exponent);
-        stored[i] = (int16_t)rounded;
-        bits |= drnn_bits(rounded);
-        zeros += values[i] != 0 && rounded == 0;
-    }
-    *underflows = zeros;
-    return bits;
-}
-
 void drnn_raise_exponent(drnn_t *net, uint32_t l, uint32_t row, int raise)
 {
     const uint32_t count = drnn_m_count(drnn_layer(net, l));
@@ -61,19 +43,49 @@ void drnn_raise_exponent(drnn_t *net, uint32_t l, uint32_t row, int raise)
     net->result.underflow_dm += underflows;
 }
 
-/*
- * Store dM_t as int16 in the gates' place; dm_bits are drnn_bits of all its entries. One exponent serves the whole sample: where
- * step t needs a larger one, the steps stored before (t + 1 onwards) are shifted to it.
- */
-static void store_dm(drnn_t *net, uint32_t l, uint32_t t, uint32_t dm_bits)
+/* The largest and the smallest of values [count], or 0. */
+typedef struct {
+    int32_t largest, smallest;
+} range_t;
+
+DRNN_RARE static range_t range_of(const int32_t *values, uint32_t count)
 {
-    const uint32_t count = drnn_m_count(drnn_layer(net, l));
-    int16_t *stored = drnn_gates_of(net, l, t);
-    const int least = drnn_bit_length(dm_bits) - 16; /* with one less, the largest would surely not fit */
-    int exponent = least > net->dm_exponent[l] ? least : net->dm_exponent[l];
-    uint32_t underflows;
-    while (round_to_int16(stored, drnn_dm_acc(net, l), count, exponent, &underflows) > DRNN_INT16_MAX) {
+    range_t range = {0, 0};
+    for (const int32_t *const end = values + count; values != end; ++values) {
+        range.largest = *values > range.largest ? *values : range.largest;
+        range.smallest = *values < range.smallest ? *values : range.smallest;
+    }
+    return range;
+}
+
+static uint32_t bits_of(range_t range)
+{
+    return drnn_bits(range.largest) | drnn_bits(range.smallest);
+}
+
+/* round(value / 2^exponent) */
+static int32_t rounded(int32_t value, int exponent)
+{
+    return exponent == 0 ? value : drnn_round_shift_narrow(value, exponent);
+}
+
+/*
+ * Store dM_t, whose entries have this range, as int16 in the gates' place. One exponent serves the whole sample: where step t
+ * needs a larger one, the steps stored before (t + 1 onwards) are shifted to it.
+ */
+DRNN_RARE static void store_dm(drnn_t *net, uint32_t l, uint32_t t, range_t range)
+{
+    const int32_t *dm = drnn_dm_acc(net, l);
+    const int32_t *const end = dm + drnn_m_count(drnn_layer(net, l));
+    int exponent = net->dm_exponent[l];
+    while (rounded(range.largest, exponent) > DRNN_INT16_MAX || rounded(range.smallest, exponent) < -DRNN_INT16_MAX - 1) {
         ++exponent; /* 17 in the end at most */
+    }
+    uint32_t underflows = 0;
+    for (int16_t *stored = drnn_gates_of(net, l, t); dm != end; ++dm, ++stored) {
+        const int32_t value = rounded(*dm, exponent);
+        *stored = (int16_t)value;
+        underflows += *dm != 0 && value == 0;
     }
     const int raise = exponent - net->dm_exponent[l];
     if (raise > 0) {
@@ -86,67 +98,72 @@ static void store_dm(drnn_t *net, uint32_t l, uint32_t t, uint32_t dm_bits)
     net->result.underflow_dm += underflows;
 }
 
-static uint32_t bits_of(const int32_t *values, uint32_t count)
+static void cell_backward(drnn_t *net, uint32_t l, uint32_t t)
 {
-    uint32_t bits = 0;
-    for (uint32_t i = 0; i < count; ++i) {
-        bits |= drnn_bits(values[i]);
-    }
-    return bits;
-}
-
-/* Of any gradients. Returns drnn_bits of what is carried beside dM. */
-static uint32_t cell_backward(drnn_t *net, uint32_t l, uint32_t t)
-{
-    const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
     switch (drnn_cell_of(drnn_layer(net, l))) {
     case DRNN_LSTM:
         drnn_lstm_backward(net, l, t);
-        return bits_of(drnn_d_hidden(net, l), n_hidden) | bits_of(drnn_d_cell(net, l), n_hidden);
+        break;
     case DRNN_GRU:
         drnn_gru_backward(net, l, t);
-        return bits_of(drnn_d_hidden(net, l), n_hidden);
+        break;
     default:
         drnn_rnn_backward(net, l, t);
-        return 0;
+        break;
     }
 }
 
-static void cell_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store)
+static int cell_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store)
 {
     switch (drnn_cell_of(drnn_layer(net, l))) {
     case DRNN_LSTM:
-        drnn_lstm_backward_small(net, l, t, store);
-        break;
+        return drnn_lstm_backward_small(net, l, t, store);
     case DRNN_GRU:
-        drnn_gru_backward_small(net, l, t, store);
-        break;
+        return drnn_gru_backward_small(net, l, t, store);
     default:
-        drnn_rnn_backward_small(net, l, t, store);
-        break;
+        return drnn_rnn_backward_small(net, l, t, store);
     }
+}
+
+/* drnn_bits of what is carried beside dM. */
+static uint32_t other_bits_of(const drnn_t *net, uint32_t l)
+{
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const uint32_t n_hidden = layer->n_hidden;
+    return bits_of(range_of(drnn_d_hidden(net, l), n_hidden)) |
+           (drnn_cell_of(layer) == DRNN_LSTM ? bits_of(range_of(drnn_d_cell(net, l), n_hidden)) : 0);
 }
 
 /* dM_t, carried and stored. */
 static void step_cell(drnn_t *net, uint32_t l, uint32_t t)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
-    uint32_t other_bits;
-    if (net->carried_bits[l] < drnn_small(layer->c_frac_bits)) {
-        drnn_dm_store_t store = {.divisor = drnn_small_divisor(net->dm_exponent[l])};
-        cell_backward_small(net, l, t, &store);
-        if (store.dm_bits <= DRNN_INT16_MAX) { /* it fits */
-            net->carried_bits[l] = (store.dm_bits | 1u) << (net->dm_exponent[l] + 1) | store.other_bits;
-            net->result.underflow_dm += store.underflows;
-            return;
-        }
+    const uint32_t small = drnn_small(layer->c_frac_bits);
+    drnn_dm_store_t store = {.divisor = drnn_small_divisor(net->dm_exponent[l])};
+    uint32_t dm_bits = small; /* of what is carried; not known yet */
+    uint32_t other_bits = small;
+    int is_stored = 0;
+    if (net->carried_bits[l] < small && cell_backward_small(net, l, t, &store)) {
         other_bits = store.other_bits;
+        is_stored = store.dm_bits <= DRNN_INT16_MAX;
+        if (is_stored) {
+            dm_bits = (store.dm_bits | 1u) << (net->dm_exponent[l] + 1); /* of exponents above 16 modulo 2^32: not small */
+            net->result.underflow_dm += store.underflows;
+        }
     } else {
-        other_bits = cell_backward(net, l, t);
+        cell_backward(net, l, t);
     }
-    const uint32_t dm_bits = bits_of(drnn_dm_acc(net, l), drnn_m_count(layer));
+    if (dm_bits >= small) {
+        const range_t range = range_of(drnn_dm_acc(net, l), drnn_m_count(layer));
+        dm_bits = bits_of(range);
+        if (!is_stored) {
+            store_dm(net, l, t, range);
+        }
+    }
+    if (other_bits >= small) {
+        other_bits = other_bits_of(net, l);
+    }
     net->carried_bits[l] = dm_bits | other_bits;
-    store_dm(net, l, t, dm_bits);
 }
 
 /* Columns [first, end) of layer l that were active at step t into drnn_entries, ascending; returns how many there are. */
@@ -176,78 +193,76 @@ static uint32_t active_columns(const drnn_t *net, uint32_t l, uint32_t t, uint32
     return n_active;
 }
 
+DRNN_RARE static int64_t rescaled_wide(int64_t product, int bits)
+{
+    return drnn_rescale(product, bits);
+}
+
 /* drnn_rescale, short where the product has 32 bits. */
 static inline int64_t rescaled(int64_t product, int bits)
 {
     const int32_t narrow = (int32_t)product;
-    return DRNN_LIKELY(narrow == product && bits > 0) ? drnn_round_shift_narrow(narrow, bits) : drnn_rescale(product, bits);
+    return DRNN_LIKELY(narrow == product && bits > 0) ? drnn_round_shift_narrow(narrow, bits) : rescaled_wide(product, bits);
+}
+
+DRNN_RARE static int32_t saturated_wide(int64_t value, uint32_t *saturated)
+{
+    return drnn_saturate(value, DRNN_INT32_MAX, saturated);
+}
+
+/* drnn_saturate to 32 bits, short where nothing does. */
+static inline int32_t saturated32(int64_t value, uint32_t *saturated)
+{
+    const int32_t narrow = (int32_t)value;
+    return DRNN_LIKELY(narrow == value && narrow != -DRNN_INT32_MAX - 1) ? narrow : saturated_wide(value, saturated);
 }
 
 /* sign(Delta) of the event `back` places before the end of step t's. */
-static int32_t sign_of_event(const drnn_t *net, uint32_t l, uint32_t t, uint32_t back)
+DRNN_RARE static int32_t sign_of_event(const drnn_t *net, uint32_t l, uint32_t t, uint32_t back)
 {
     const uint32_t end = drnn_is_last_held(net, t) ? net->n_events[l] : *drnn_event_start_of(net, l, t + 1u);
     return drnn_event_value(net, l)[end - back] > 0 ? 1 : -1; /* an event's Delta is not 0 */
 }
 
-/*
- * W^T dM_t over the hidden units active at step t, and the path through v_hat: what reaches h_{t-1} through its deltas
- * is added to d_hidden. `beta` is the regulariser's factor in the carried gradients' unit.
- */
-static void through_hidden_deltas(drnn_t *net, uint32_t l, uint32_t t, int32_t beta)
+/* What a layer's deltas reach on the way back: the hidden units of the step before, or those of the layer below. */
+typedef struct {
+    uint32_t first, end;     /* their columns */
+    const int16_t *dm;       /* dM_t that they feed */
+    int32_t *d_hat;          /* dL/dv_hat of theirs */
+    int32_t *d_below;        /* dL/dh of theirs */
+    uint32_t *carried_bits;  /* of the layer that is theirs */
+    int shift;               /* from W^T dM to carried gradients, in [-9, 16] */
+    int32_t beta;            /* the regulariser's factor in the unit of these */
+} through_t;
+
+/* W^T dM_t over the columns active at step t, and the path through v_hat: what reaches h through its deltas is added to d_below. */
+static void through_deltas(drnn_t *net, uint32_t l, uint32_t t, const through_t *through)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t rows = drnn_rows(layer);
-    const int16_t *dm = drnn_gates_of(net, l, t) + drnn_h_first(layer);
-    const uint32_t n_active = active_columns(net, l, t, layer->n_in, drnn_width(layer));
-    int64_t *products = drnn_products(net, l);
-    int32_t *d_h_hat = drnn_d_h_hat(net, l);
+    const uint32_t n_active = active_columns(net, l, t, through->first, through->end);
+    const drnn_entry_t *entry = drnn_entries(net);
+    const int64_t *product = drnn_products(net, l);
     uint32_t *saturated = &net->result.saturated_grad;
+    uint32_t bits = 0;
 
-    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_entries(net), n_active,
-                     drnn_is_even(layer));
+    drnn_dot_columns(drnn_products(net, l), drnn_weight(net, l), rows, through->dm, entry, n_active, drnn_is_even(layer));
     net->result.macs_backward += rows * n_active;
 
-    for (uint32_t a = 0; a < n_active; ++a) {
-        const uint32_t j = (uint32_t)drnn_entries(net)[a].factor - layer->n_in;
-        /* |product| <= 2^42 and the shift is in [-7, 16]: below 2^50 */
-        int64_t sum = rescaled(products[a], layer->wh_frac_bits - net->dm_exponent[l]);
-        if (beta != 0) {
-            sum += beta * sign_of_event(net, l, t, n_active - a);
+    for (uint32_t left = n_active; left > 0; --left, ++entry, ++product) {
+        const uint32_t j = (uint32_t)entry->factor - through->first;
+        int64_t sum = rescaled(*product, through->shift); /* |product| <= 2^42: below 2^52 */
+        if (through->beta != 0) {
+            sum += through->beta * sign_of_event(net, l, t, left);
         }
-        const int32_t d_delta = drnn_saturate(sum, DRNN_INT32_MAX, saturated);
-        int32_t *d_hidden = &drnn_d_hidden(net, l)[j];
-        *d_hidden = drnn_saturate((int64_t)*d_hidden + d_h_hat[j] + d_delta, DRNN_INT32_MAX, saturated);
-        net->carried_bits[l] |= drnn_bits(*d_hidden);
-        d_h_hat[j] = -d_delta;
+        const int32_t d_delta = saturated32(sum, saturated);
+        int32_t *below = &through->d_below[j];
+        const int32_t d_below = saturated32((int64_t)*below + through->d_hat[j] + d_delta, saturated);
+        *below = d_below;
+        through->d_hat[j] = -d_delta;
+        bits |= drnn_bits(d_below);
     }
-}
-
-/* The same over the inputs of an upper layer, which are the hidden units of the one below, at the same step. */
-static void through_input_deltas(drnn_t *net, uint32_t l, uint32_t t)
-{
-    const drnn_layer_t *layer = drnn_layer(net, l);
-    const uint32_t rows = drnn_rows(layer);
-    const int16_t *dm = drnn_gates_of(net, l, t);
-    const uint32_t n_active = active_columns(net, l, t, 0, layer->n_in);
-    int64_t *products = drnn_products(net, l);
-    int32_t *d_x_hat = drnn_d_x_hat(net, l);
-    uint32_t *saturated = &net->result.saturated_grad;
-
-    drnn_dot_columns(products, drnn_weight(net, l), rows, dm, drnn_entries(net), n_active,
-                     drnn_is_even(layer));
-    net->result.macs_backward += rows * n_active;
-
-    for (uint32_t a = 0; a < n_active; ++a) {
-        const uint32_t j = (uint32_t)drnn_entries(net)[a].factor;
-        /* |product| <= 2^42 and the shift is in [-9, 16]: below 2^52 */
-        const int32_t d_delta = drnn_saturate(rescaled(products[a], layer->wx_frac_bits - net->dm_exponent[l]),
-                                              DRNN_INT32_MAX, saturated);
-        int32_t *below = &drnn_d_hidden(net, l - 1)[j];
-        *below = drnn_saturate((int64_t)*below + d_x_hat[j] + d_delta, DRNN_INT32_MAX, saturated);
-        net->carried_bits[l - 1] |= drnn_bits(*below);
-        d_x_hat[j] = -d_delta;
-    }
+    *through->carried_bits |= bits;
 }
 
 /* Step t of layer l: on entry its d_hidden is dL/dh_t whole, on return what of dL/dh_{t-1} comes from this layer. */
@@ -256,11 +271,20 @@ static void step_layer(drnn_t *net, uint32_t l, uint32_t t, int32_t beta)
     DRNN_PHASE(CELL_GRADIENT);
     step_cell(net, l, t);
     DRNN_PHASE(BACKWARD);
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const int16_t *dm = drnn_gates_of(net, l, t);
+    const uint32_t n_in = layer->n_in;
     if (t > 0) { /* h_0 is constant */
-        through_hidden_deltas(net, l, t, beta);
+        const through_t hidden = {
+            n_in, drnn_width(layer), dm + drnn_h_first(layer), drnn_d_h_hat(net, l), drnn_d_hidden(net, l),
+            &net->carried_bits[l], layer->wh_frac_bits - net->dm_exponent[l], beta};
+        through_deltas(net, l, t, &hidden);
     }
     if (l > 0) { /* the first layer's dx is nobody's input */
-        through_input_deltas(net, l, t);
+        const through_t inputs = {
+            0, n_in, dm, drnn_d_x_hat(net, l), drnn_d_hidden(net, l - 1u),
+            &net->carried_bits[l - 1u], layer->wx_frac_bits - net->dm_exponent[l], 0};
+        through_deltas(net, l, t, &inputs);
     }
     DRNN_PHASE(OTHER);
 }

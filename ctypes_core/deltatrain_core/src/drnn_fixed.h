@@ -93,7 +93,7 @@ static inline uint32_t drnn_cut(int32_t value, int bits)
 #endif
 }
 
-/* The product of the low halves of a and b, below 2^15 each, and what is added to it. */
+/* The product of the low halves of a and b, as int16, and what is added to it. */
 static inline uint32_t drnn_mul_halves(uint32_t a, uint32_t b, uint32_t addend)
 {
 #ifdef __ARM_FEATURE_DSP
@@ -101,7 +101,7 @@ static inline uint32_t drnn_mul_halves(uint32_t a, uint32_t b, uint32_t addend)
     __asm__("smlabb %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(addend));
     return result;
 #else
-    return (a & 0xffffu) * b + addend;
+    return (uint32_t)((int16_t)a * (int16_t)b) + addend;
 #endif
 }
 
@@ -268,39 +268,7 @@ static inline uint32_t drnn_largest(const int32_t *values, uint32_t count)
     return largest;
 }
 
-/* Two bits of a root's square, the upper ones first, for each bit of the root: rest <= 2 root before and after. */
-static inline void drnn_sqrt_word(uint32_t *root, uint32_t *rest, uint32_t word, int n_bits)
-{
-    uint32_t r = *root;
-    uint32_t left = *rest;
-    for (word <<= 32 - n_bits; n_bits > 0; n_bits -= 2) {
-        left = left << 2 | word >> 30;
-        word <<= 2;
-        const uint32_t trial = r << 2 | 1u;
-        r <<= 1;
-        if (left >= trial) {
-            left -= trial;
-            r |= 1u;
-        }
-    }
-    *root = r;
-    *rest = left;
-}
-
-/* Smallest root with root * root >= value; value < 2^60, so that its parts fit 32 bits. No division. */
-static inline uint32_t drnn_sqrt_ceil(uint64_t value)
-{
-    const uint32_t high = (uint32_t)(value >> 32);
-    const uint32_t low = (uint32_t)value;
-    uint32_t root = 0;
-    uint32_t rest = 0;
-    if (high != 0) {
-        drnn_sqrt_word(&root, &rest, high, (drnn_bit_length(high) + 1) & ~1);
-        drnn_sqrt_word(&root, &rest, low, 32);
-    } else if (low != 0) {
-        drnn_sqrt_word(&root, &rest, low, (drnn_bit_length(low) + 1) & ~1);
-    }
-    return rest == 0 ? root : root + 1;
-}
+/* drnn_scale.c: smallest root with root * root >= value; value < 2^60. No division. */
+uint32_t drnn_sqrt_ceil(uint64_t value);
 
 #endif

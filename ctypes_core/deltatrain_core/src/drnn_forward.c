@@ -133,16 +133,20 @@ static uint32_t count_events(const int16_t *v, const int16_t *v_hat, uint32_t co
     return n_active;
 }
 
+DRNN_RARE static uint32_t count_layer_events(const drnn_t *net, uint32_t l, const int16_t *x)
+{
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const int16_t *v_hat = drnn_v_hat(net, l);
+    return count_events(x, v_hat, layer->n_in, net->theta_x[l]) +
+           count_events(drnn_hidden(net, l), v_hat + layer->n_in, layer->n_hidden, net->theta_h[l]);
+}
+
 /* Whether the events of layer l's next step on x have room: the budget is asked only where not every entry has. */
 static int events_fit(const drnn_t *net, uint32_t l, const int16_t *x)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t room = drnn_max_events(net->model, layer) - net->n_events[l];
-    const int16_t *v_hat = drnn_v_hat(net, l);
-    return drnn_width(layer) <= room ||
-           count_events(x, v_hat, layer->n_in, net->theta_x[l]) +
-                   count_events(drnn_hidden(net, l), v_hat + layer->n_in, layer->n_hidden, net->theta_h[l]) <=
-               room;
+    return drnn_width(layer) <= room || count_layer_events(net, l, x) <= room;
 }
 
 /* Step t of layer l on its inputs x [n_in]. */

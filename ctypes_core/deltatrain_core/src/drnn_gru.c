@@ -17,11 +17,32 @@
 #elif defined(__ARM_FEATURE_DSP)
 #include "drnn_gru_dsp.h"
 #define HAS_DSP_GATES
+#define MIX DRNN_RARE /* where something saturates, or units do not come in pairs */
+#else
+#define MIX
 #endif
 
 #define M_NH_FRAC_BITS 22 /* of M_nh before r multiplies it; the product has as many as tanh's argument */
 
-/* n = tanh(M_nx + r M_nh), and M_nh for the way back; r stands in gates[n_hidden]. */
+/* n = tanh(M_nx + r M_nh), and M_nh for the way back; r stands in gates[n_hidden]. Of M of either width. */
+DRNN_RARE static void candidates_any(drnn_t *net, uint32_t l, int16_t *gates)
+{
+    const drnn_layer_t *layer = drnn_layer(net, l);
+    const uint32_t n_hidden = layer->n_hidden;
+    const int m_frac_bits = drnn_m_frac_bits(layer);
+    for (uint32_t k = 0; k < n_hidden; ++k) {
+        const int64_t m_nx = drnn_m_at(net, l, k);
+        const int64_t m_nh = drnn_m_at(net, l, 3 * n_hidden + k);
+        const int64_t gated =
+            drnn_round_shift((int64_t)gates[n_hidden + k] * drnn_wide_argument(m_nh, m_frac_bits - M_NH_FRAC_BITS), 15);
+        gates[k] = (int16_t)drnn_tanh_q14(drnn_wide_argument(m_nx, m_frac_bits - DRNN_TANH_FRAC_BITS) + gated);
+        gates[3 * n_hidden + k] = (int16_t)drnn_saturate(drnn_round_shift(m_nh, m_frac_bits - layer->c_frac_bits),
+                                                         DRNN_INT16_MAX, &net->result.saturated_c);
+    }
+}
+
+#ifndef HAS_DSP_GATES
+/* The same of M of 32 bits. */
 static void candidates_narrow(const drnn_layer_t *layer, const int32_t *m_nx, int16_t *gates, uint32_t *saturated)
 {
     const uint32_t n_hidden = layer->n_hidden;
@@ -46,18 +67,31 @@ static void candidates_narrow(const drnn_layer_t *layer, const int32_t *m_nx, in
             (int16_t)drnn_saturate16(drnn_scale_down(m_nh, to_kept), saturated);
     }
 }
+#endif
 
-DRNN_RARE static void candidates_wide(const drnn_layer_t *layer, const int64_t *m_nx, int16_t *gates, uint32_t *saturated)
+/* n, M_nh and h_t of all units, r and z being there. */
+MIX static void mix(drnn_t *net, uint32_t l, int16_t *gates, const int16_t *h, int16_t *state)
 {
+    const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
-    const int m_frac_bits = drnn_m_frac_bits(layer);
-    for (const int64_t *const end = m_nx + n_hidden; m_nx != end; ++m_nx, ++gates) {
-        const int64_t m_nh = m_nx[3 * n_hidden];
-        const int64_t gated =
-            drnn_round_shift((int64_t)gates[n_hidden] * drnn_wide_argument(m_nh, m_frac_bits - M_NH_FRAC_BITS), 15);
-        gates[0] = (int16_t)drnn_tanh_q14(drnn_wide_argument(*m_nx, m_frac_bits - DRNN_TANH_FRAC_BITS) + gated);
-        gates[3 * n_hidden] = (int16_t)drnn_saturate(drnn_round_shift(m_nh, m_frac_bits - layer->c_frac_bits),
-                                                     DRNN_INT16_MAX, saturated);
+    const int16_t *n = gates;
+    const int16_t *z = gates + 2 * n_hidden;
+
+#ifndef HAS_DSP_GATES
+    if (!net->m_is_wide[l]) {
+        candidates_narrow(layer, drnn_m_narrow(net, l), gates, &net->result.saturated_c);
+    } else
+#endif
+    {
+        candidates_any(net, l, gates);
+    }
+    uint32_t k = 0;
+#ifdef DRNN_LANES
+    k = drnn_gru_mix_vector(n_hidden, n, z, h, state, &net->result.saturated_h);
+#endif
+    for (; k < n_hidden; ++k) {
+        const int32_t mixed = (DRNN_ONE_Q14 - z[k]) * n[k] + z[k] * h[k]; /* Q28, at most 2^28 */
+        state[k] = drnn_cut_hidden(drnn_round_shift_narrow(mixed, 14), &net->result.saturated_h);
     }
 }
 
@@ -67,24 +101,21 @@ void drnn_gru_forward(drnn_t *net, uint32_t l, uint32_t t)
     const uint32_t n_hidden = layer->n_hidden;
     int16_t *gates = drnn_gates_of(net, l, t);
     int16_t *state = drnn_states_of(net, l, t);
-    int16_t *h = drnn_hidden(net, l);
-    const int16_t *n = gates;
-    const int16_t *z = gates + 2 * n_hidden;
+    int done = 0;
 
     drnn_m_sigmoids(net, l, n_hidden, 2 * n_hidden, gates + n_hidden); /* r, z */
-    if (net->m_is_wide[l]) {
-        candidates_wide(layer, drnn_m_wide(net, l), gates, &net->result.saturated_c);
-    } else {
-        candidates_narrow(layer, drnn_m_narrow(net, l), gates, &net->result.saturated_c);
+#ifdef HAS_DSP_GATES
+    if (drnn_is_even(layer) && !net->m_is_wide[l]) {
+        const int m_frac_bits = drnn_m_frac_bits(layer);
+        const drnn_gru_divisors_t divisors = {
+            drnn_divisor(m_frac_bits - DRNN_TANH_FRAC_BITS), drnn_divisor(m_frac_bits - layer->c_frac_bits), drnn_sigmoid_table};
+        done = !drnn_gru_mix_dsp(drnn_m_narrow(net, l), n_hidden, gates, state - n_hidden, &divisors);
     }
-    uint32_t k = 0;
-#ifdef DRNN_LANES
-    k = drnn_gru_mix_vector(n_hidden, n, z, h, state, &net->result.saturated_h);
 #endif
-    for (; k < n_hidden; ++k) {
-        const int32_t mixed = (DRNN_ONE_Q14 - z[k]) * n[k] + z[k] * h[k]; /* Q28, at most 2^28 */
-        state[k] = h[k] = drnn_cut_hidden(drnn_round_shift_narrow(mixed, 14), &net->result.saturated_h);
+    if (!done) {
+        mix(net, l, gates, state - n_hidden, state);
     }
+    memcpy(drnn_hidden(net, l), state, n_hidden * sizeof(int16_t));
 }
 
 void drnn_gru_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h)
@@ -162,15 +193,20 @@ static void gates_small(uint32_t n_hidden, int c_frac_bits, int16_t *gates, cons
 #endif
 
 /* The same for small gradients; gates are overwritten by dM. */
-void drnn_gru_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store)
+int drnn_gru_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
     int16_t *gates = drnn_gates_of(net, l, t);
     const int16_t *h_prev = drnn_states_of(net, l, t - 1u);
 #ifdef HAS_DSP_GATES
-    drnn_gru_gates_dsp(n_hidden, 17 - layer->c_frac_bits, gates, h_prev, drnn_d_hidden(net, l), drnn_dm_acc(net, l), store);
+    if (!drnn_is_even(layer)) {
+        return 0;
+    }
+    drnn_store_end_dsp(store, drnn_gru_gates_dsp(n_hidden, drnn_store_factor_dsp(store), gates, h_prev, drnn_d_hidden(net, l),
+                                                 drnn_dm_acc(net, l), 16 - layer->c_frac_bits, &store->underflows));
 #else
     gates_small(n_hidden, layer->c_frac_bits, gates, h_prev, drnn_d_hidden(net, l), drnn_dm_acc(net, l), store);
 #endif
+    return 1;
 }

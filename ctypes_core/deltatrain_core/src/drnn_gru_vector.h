@@ -27,7 +27,7 @@ static inline uint32_t drnn_gru_candidates_vector(uint32_t n_hidden, const int32
 }
 
 /* h = (1 - z) n + z h */
-static inline uint32_t drnn_gru_mix_vector(uint32_t n_hidden, const int16_t *n_gate, const int16_t *z_gate, int16_t *h,
+static inline uint32_t drnn_gru_mix_vector(uint32_t n_hidden, const int16_t *n_gate, const int16_t *z_gate, const int16_t *h,
                                            int16_t *state, uint32_t *saturated)
 {
     const uint32_t n = drnn_v_whole(n_hidden);
@@ -37,9 +37,7 @@ static inline uint32_t drnn_gru_mix_vector(uint32_t n_hidden, const int16_t *n_g
         const drnn_v32_t mixed =
             drnn_v_add(drnn_v_mul_halves(drnn_v_load16(&n_gate[k]), drnn_v_sub(drnn_v_set(DRNN_ONE_Q14), z)),
                        drnn_v_mul_halves(drnn_v_load16(&h[k]), z));
-        const drnn_v32_t cut = drnn_v_cut_hidden(drnn_v_round_shift(mixed, 14), &count);
-        drnn_v_store16(&h[k], cut);
-        drnn_v_store16(&state[k], cut);
+        drnn_v_store16(&state[k], drnn_v_cut_hidden(drnn_v_round_shift(mixed, 14), &count));
     }
     *saturated = count;
     return n;

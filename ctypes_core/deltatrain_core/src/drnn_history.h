@@ -107,11 +107,23 @@ void drnn_backward_finish(drnn_t *net);
 /* The same file: round layer l's stored dM of the steps from `row` on, of those held, by `raise`; counts what became 0. */
 void drnn_raise_exponent(drnn_t *net, uint32_t l, uint32_t row, int raise);
 
-/* drnn_update.c: add the steps held to each layer's part of the norm bound; their dM is as it stays. */
+/* Rows of event_mask that a number of steps take: whole squares of bits, so that it can be turned. */
+static inline uint32_t drnn_mask_rows(uint32_t steps)
+{
+    return (steps + DRNN_MASK_BITS - 1u) / DRNN_MASK_BITS * DRNN_MASK_BITS;
+}
+
+/*
+ * drnn_update.c: turn layer l's event_mask, of the steps held, in squares of 32 steps and 32 columns: bit i of a column's word
+ * then tells of step i of the square. Once more turns it back.
+ */
+void drnn_turn_masks(drnn_t *net, uint32_t l);
+
+/* The same file: add the steps held to each layer's part of the norm bound; their dM is as it stays. Turns the masks. */
 void drnn_add_to_bound(drnn_t *net);
 
 /*
- * The same file: the steps held at which `column` was active into drnn_entries, dM from its entry `first` on and Delta;
+ * The same file, the masks being turned: the steps held at which `column` was active into drnn_entries, dM from its entry `first` on and Delta;
  * returns how many, and the sum of their |Delta|. Columns must come in ascending order: event_start is the cursor into each step's values.
  */
 uint32_t drnn_events_of_column(drnn_t *net, uint32_t l, uint32_t column, uint32_t first, uint32_t *delta_sum);

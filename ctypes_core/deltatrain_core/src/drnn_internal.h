@@ -190,8 +190,8 @@ static inline int16_t drnn_cut_hidden(int32_t h, uint32_t *saturated)
 /* How dM_t is stored, and what came of it. */
 typedef struct {
     int32_t divisor;      /* drnn_small_divisor of the exponent */
-    uint32_t dm_bits;     /* drnn_bits of all entries as stored: below 2^15 where they fit int16 */
-    uint32_t other_bits;  /* of all that is carried beside dM */
+    uint32_t dm_bits;     /* drnn_bits of all entries as stored, or more: below 2^15 just where they fit int16 */
+    uint32_t other_bits;  /* of all that is carried beside dM, or more */
     uint32_t underflows;  /* entries stored as 0 that are not */
 } drnn_dm_store_t;
 
@@ -213,21 +213,22 @@ static inline void drnn_store_dm(drnn_dm_store_t *store, int32_t dm, int32_t *ca
  * Forward: M -> drnn_hidden, and into the history what the way back needs, each gate in its accumulator's place.
  * Backward: drnn_d_hidden holds dL/dh_t; adds the gates' own gradient to drnn_dm_acc and leaves in drnn_d_hidden the
  * cell's own path to dL/dh_{t-1}, that is what does not go through the deltas.
- * Backward, small: the same where all carried gradients are below drnn_small, by shorter products; also stores dM_t.
+ * Backward, small: the same where all carried gradients are below drnn_small, by shorter products; also stores dM_t. Returns 0
+ * where it takes no layer of this size, and has done nothing.
  *
  * Hidden: h_t [n_hidden] once more, from the history as it is before Backward.
  */
 void drnn_lstm_forward(drnn_t *net, uint32_t l, uint32_t t);
 void drnn_lstm_backward(drnn_t *net, uint32_t l, uint32_t t);
-void drnn_lstm_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store);
+int drnn_lstm_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store);
 void drnn_lstm_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h);
 void drnn_gru_forward(drnn_t *net, uint32_t l, uint32_t t);
 void drnn_gru_backward(drnn_t *net, uint32_t l, uint32_t t);
-void drnn_gru_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store);
+int drnn_gru_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store);
 void drnn_gru_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h);
 void drnn_rnn_forward(drnn_t *net, uint32_t l, uint32_t t);
 void drnn_rnn_backward(drnn_t *net, uint32_t l, uint32_t t);
-void drnn_rnn_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store);
+int drnn_rnn_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store);
 void drnn_rnn_hidden(const drnn_t *net, uint32_t l, uint32_t t, int16_t *h);
 
 /* drnn_readout.c: h after the last frame -> logits, Q16. */

@@ -103,13 +103,18 @@ PORTABLE void sum_rows(int32_t *sums, const int16_t *base, uint32_t row, uint32_
     }
 }
 
-PORTABLE int64_t dot(const int16_t *w, const int16_t *dm, uint32_t rows)
+/* drnn_dot_columns, of rows from `row` on; products of those before are there. */
+PORTABLE void dot_rows(int64_t *products, const int16_t *base, uint32_t row, uint32_t rows, const int16_t *dm,
+                       const drnn_entry_t *entries, uint32_t n)
 {
-    int64_t sum = 0;
-    for (uint32_t row = 0; row < rows; ++row) {
-        sum += w[row] * (int32_t)dm[row];
+    for (uint32_t a = 0; a < n; ++a) {
+        const int16_t *w = drnn_rows_at(base, entries[a].place);
+        int64_t sum = row > 0 ? products[a] : 0;
+        for (uint32_t i = row; i < rows; ++i) {
+            sum += w[i] * (int32_t)dm[i];
+        }
+        products[a] = sum;
     }
-    return sum;
 }
 
 int drnn_add_columns(int32_t *sums, const int16_t *base, uint32_t first, uint32_t end, const drnn_entry_t *entries,
@@ -187,8 +192,7 @@ void drnn_dot_columns(int64_t *products, const int16_t *base, uint32_t rows, con
     }
 #endif
     (void)is_even;
-    for (uint32_t a = 0; n_fast < rows && a < n; ++a) {
-        const int64_t done = n_fast > 0 ? products[a] : 0;
-        products[a] = done + dot(drnn_rows_at(base, entries[a].place) + n_fast, dm + n_fast, rows - n_fast);
+    if (n_fast < rows) {
+        dot_rows(products, base, n_fast, rows, dm, entries, n);
     }
 }

@@ -27,7 +27,7 @@
  * by eight and entered in its middle, so that any length takes the same instructions an entry; where it is entered and where
  * it goes from its end lie on the stack:
  *
- *     +0 entry   +4 list   +8 its end   +12 sums   +16 offset of the end   +20 exit after a round   +24 after the last
+ *     +0 list   +4 entry   +8 exit after a round   +12 end of the list   +16 exit after the last   +20 sums   +24 offset of the end
  */
 #define DRNN_BLOCKS_BEGIN(first_entry) \
     ".syntax unified\n" \
@@ -36,14 +36,11 @@
     "ldr r4, [sp, #64]\n" \
     "mov lr, r1\n" \
     "add r4, r1, r4, lsl #4\n" \
-    "str r4, [sp, #16]\n" \
-    "str r0, [sp, #12]\n" \
-    "str r2, [sp, #4]\n" \
+    "strd r0, r4, [sp, #20]\n" \
     "add r4, r2, r3, lsl #3\n" \
-    "str r4, [sp, #8]\n" \
     "adr r5, 4f\n" \
     "orr r5, r5, #1\n" \
-    "str r5, [sp, #24]\n" \
+    "strd r4, r5, [sp, #12]\n" \
     "adr r6, .Ldrnn_blocks_loop\n" \
     "orr r6, r6, #1\n" \
     "subs r3, r3, #" first_entry "\n" \
@@ -52,12 +49,11 @@
     "cmp r3, #8\n" \
     "it hi\n"                           /* after a round there may be another */ \
     "addhi r5, r6, #.Ldrnn_blocks_more - .Ldrnn_blocks_loop\n" \
-    "str r5, [sp, #20]\n" \
     "rsb r4, r3, #0\n" \
     "and r4, r4, #7\n"                  /* entries of the first round that are left out */ \
-    "mov r5, #(.Ldrnn_blocks_end - .Ldrnn_blocks_loop) / 8\n" \
-    "mla r4, r4, r5, r6\n" \
-    "str r4, [sp, #0]\n" \
+    "mov r7, #(.Ldrnn_blocks_end - .Ldrnn_blocks_loop) / 8\n" \
+    "mla r3, r4, r7, r6\n" \
+    "stm sp, {r2, r3, r5}\n" \
     "mov r4, #0\n" \
     "msr apsr_nzcvq, r4\n"
 
@@ -75,17 +71,14 @@
     multiply "bb r10, r1, r3" add10 "\n" \
     multiply "tb r11, r1, r3" add11 "\n"
 
-/* The loop over the list, then the block's end: its sums are stored, and the next block begins at 3. */
+/* The block's end: its sums are stored, and the next block begins at 3, with r0 where its sums are. */
 #define DRNN_BLOCKS_REST \
-    "ldr r0, [sp, #0]\n" \
-    "bx r0\n" \
     ".balign 4\n" \
     "4:\n" \
-    "ldr r0, [sp, #12]\n" \
+    "ldrd r0, r1, [sp, #20]\n" \
     "add lr, lr, #16\n" \
-    "ldr r1, [sp, #16]\n" \
     "stm r0!, {r4-r11}\n" \
-    "str r0, [sp, #12]\n" \
+    "str r0, [sp, #20]\n" \
     "cmp lr, r1\n" \
     "bne 3b\n"
 
@@ -99,14 +92,13 @@ DRNN_BLOCKS static void drnn_blocks_loop_dsp(void)
             DRNN_BLOCKS_ENTRY("smla", ", r4", ", r5", ", r6", ", r7", ", r8", ", r9", ", r10", ", r11")
             ".endr\n"
             ".Ldrnn_blocks_end:\n"
-            "ldr r0, [sp, #20]\n"
-            "bx r0\n"
+            "ldr pc, [sp, #8]\n"
+            ".balign 4\n"
             ".Ldrnn_blocks_more:\n"
-            "ldr r0, [sp, #8]\n"
+            "ldr r0, [sp, #12]\n"
             "cmp r12, r0\n"
             "bne .Ldrnn_blocks_loop\n"
-            "ldr r0, [sp, #24]\n"
-            "bx r0\n");
+            "ldr pc, [sp, #16]\n");
 }
 
 /* sums[8 n_blocks] += them. Returns the Q flag: not 0 where a sum exceeded 32 bits. */
@@ -115,9 +107,8 @@ drnn_add_blocks_dsp(int32_t *sums, uint32_t bytes, const drnn_entry_t *entries, 
 {
     __asm__(DRNN_BLOCKS_BEGIN("0")
             "3:\n"
-            "ldr r0, [sp, #12]\n"
-            "ldr r12, [sp, #4]\n"
             "ldm r0, {r4-r11}\n"
+            "ldm sp, {r12, pc}\n" /* the list, and into the loop over it */
             DRNN_BLOCKS_REST
             "mrs r0, apsr\n"
             "and r0, r0, #0x08000000\n"
@@ -131,8 +122,9 @@ drnn_sum_blocks_dsp(int32_t *sums, uint32_t bytes, const drnn_entry_t *entries, 
 {
     __asm__(DRNN_BLOCKS_BEGIN("1")
             "3:\n"
-            "ldr r12, [sp, #4]\n"
+            "ldr r12, [sp, #0]\n"
             DRNN_BLOCKS_ENTRY("smul", "", "", "", "", "", "", "", "")
+            "ldr pc, [sp, #4]\n"
             DRNN_BLOCKS_REST
             "add sp, sp, #28\n"
             "pop {r4-r11, pc}\n");

@@ -15,6 +15,9 @@
 #elif defined(__ARM_FEATURE_DSP)
 #include "drnn_lstm_dsp.h"
 #define HAS_DSP_GATES
+#define MIX DRNN_RARE /* where something saturates, or units do not come in pairs */
+#else
+#define MIX
 #endif
 
 static int32_t tanh_unit(const drnn_layer_t *layer) /* from c to tanh's argument, which stays within 2^30 */
@@ -28,7 +31,7 @@ static int16_t hidden_of(int32_t o, int32_t tanh_c, uint32_t *saturated)
 }
 
 /* c = f c_prev + i g and h = o tanh c, of all units; gates [4][n_hidden]. */
-static void mix(drnn_t *net, const drnn_layer_t *layer, const int16_t *gates, const int16_t *c_prev, int16_t *c, int16_t *h)
+MIX static void mix(drnn_t *net, const drnn_layer_t *layer, const int16_t *gates, const int16_t *c_prev, int16_t *c, int16_t *h)
 {
     const uint32_t n_hidden = layer->n_hidden;
     const int to_q14 = DRNN_H_FRAC_BITS - layer->c_frac_bits;
@@ -67,6 +70,12 @@ void drnn_lstm_forward(drnn_t *net, uint32_t l, uint32_t t)
     drnn_m_sigmoids(net, l, 0, 2 * n_hidden, gates);
     drnn_m_tanhs(net, l, 2 * n_hidden, n_hidden, gates + 2 * n_hidden);
     drnn_m_sigmoids(net, l, 3 * n_hidden, n_hidden, gates + 3 * n_hidden);
+#ifdef HAS_DSP_GATES
+    if (drnn_is_even(layer) && !drnn_lstm_mix_dsp(gates, n_hidden, c - n_hidden, drnn_hidden(net, l),
+                                                  DRNN_H_FRAC_BITS - layer->c_frac_bits, drnn_sigmoid_table)) {
+        return;
+    }
+#endif
     mix(net, layer, gates, c - n_hidden, c, drnn_hidden(net, l));
 }
 
@@ -142,6 +151,14 @@ static void output_gate_small(uint32_t n_hidden, int c_frac_bits, int16_t *o, co
 #endif
     const int32_t unit = (int32_t)1 << (DRNN_TANH_FRAC_BITS - c_frac_bits);
     for (; k < n_hidden; ++k) {
+#ifdef HAS_DSP_GATES
+        if (later != NULL && k % 2u == 0) {
+            k += drnn_lstm_stay_dsp(o + k, later + k, d_hidden + k, n_hidden - k);
+            if (k == n_hidden) {
+                break;
+            }
+        }
+#endif
         const int32_t dh = d_hidden[k];
         if (dh == 0 && later != NULL) {
             o[k] = later[k];
@@ -190,20 +207,28 @@ static void cell_gates_small(uint32_t n_hidden, int c_frac_bits, int16_t *gates,
 }
 #endif
 
-void drnn_lstm_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store)
+int drnn_lstm_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *store)
 {
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t n_hidden = layer->n_hidden;
     int16_t *gates = drnn_gates_of(net, l, t);
     const int16_t *c = drnn_states_of(net, l, t);
     int32_t *dm = drnn_dm_acc(net, l);
+    int32_t *d_cell = drnn_d_cell(net, l);
     int16_t *o = gates + 3 * n_hidden;
+#ifdef HAS_DSP_GATES
+    if (!drnn_is_even(layer)) {
+        return 0;
+    }
+#endif
     output_gate_small(n_hidden, layer->c_frac_bits, o, drnn_is_last_held(net, t) ? NULL : o + drnn_m_count(layer), c,
-                      drnn_d_hidden(net, l), drnn_d_cell(net, l), dm + 3 * n_hidden, store);
+                      drnn_d_hidden(net, l), d_cell, dm + 3 * n_hidden, store);
     const int16_t *c_prev = c - n_hidden;
 #ifdef HAS_DSP_GATES
-    drnn_lstm_gates_dsp(n_hidden, 17 - layer->c_frac_bits, gates, c_prev, drnn_d_cell(net, l), dm, store);
+    drnn_store_end_dsp(store, drnn_lstm_gates_dsp(n_hidden, drnn_store_factor_dsp(store), gates, c_prev, d_cell, dm,
+                                                  16 - layer->c_frac_bits, &store->underflows));
 #else
-    cell_gates_small(n_hidden, layer->c_frac_bits, gates, c_prev, drnn_d_cell(net, l), dm, store);
+    cell_gates_small(n_hidden, layer->c_frac_bits, gates, c_prev, d_cell, dm, store);
 #endif
+    return 1;
 }

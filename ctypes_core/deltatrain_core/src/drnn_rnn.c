@@ -41,7 +41,7 @@ DRNN_RARE void drnn_rnn_backward(drnn_t *net, uint32_t l, uint32_t t)
     }
 }
 
-void drnn_rnn_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *result)
+int drnn_rnn_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_t *result)
 {
     const uint32_t n_hidden = drnn_layer(net, l)->n_hidden;
     int16_t *gates = drnn_gates_of(net, l, t);
@@ -54,4 +54,5 @@ void drnn_rnn_backward_small(drnn_t *net, uint32_t l, uint32_t t, drnn_dm_store_
         drnn_store_dm(&store, dm[k] + d_m, &dm[k], &gates[k]);
     }
     *result = store;
+    return 1;
 }

@@ -74,3 +74,38 @@ int drnn_scale_greater(drnn_scale_t a, drnn_scale_t b)
     }
     return a.e != b.e ? a.e > b.e : a.m > b.m;
 }
+
+/* Two bits of a root's square, the upper ones first, for each bit of the root: rest <= 2 root before and after. */
+static void sqrt_word(uint32_t *root, uint32_t *rest, uint32_t word, int n_bits)
+{
+    uint32_t r = *root;
+    uint32_t left = *rest;
+    for (word <<= 32 - n_bits; n_bits > 0; n_bits -= 2) {
+        left = left << 2 | word >> 30;
+        word <<= 2;
+        const uint32_t trial = r << 2 | 1u;
+        r <<= 1;
+        if (left >= trial) {
+            left -= trial;
+            r |= 1u;
+        }
+    }
+    *root = r;
+    *rest = left;
+}
+
+/* As value < 2^60, its parts fit 32 bits. */
+uint32_t drnn_sqrt_ceil(uint64_t value)
+{
+    const uint32_t high = (uint32_t)(value >> 32);
+    const uint32_t low = (uint32_t)value;
+    uint32_t root = 0;
+    uint32_t rest = 0;
+    if (high != 0) {
+        sqrt_word(&root, &rest, high, (drnn_bit_length(high) + 1) & ~1);
+        sqrt_word(&root, &rest, low, 32);
+    } else if (low != 0) {
+        sqrt_word(&root, &rest, low, (drnn_bit_length(low) + 1) & ~1);
+    }
+    return rest == 0 ? root : root + 1;
+}

@@ -111,10 +111,39 @@ static uint64_t layer_bound(const drnn_t *net, uint32_t l)
     return bound;
 }
 
+/* The transpose of 32 x 32 bits, in place: bit j of rows[i * stride] becomes bit i of rows[j * stride]. */
+static void transpose_bits(uint32_t *rows, uint32_t stride)
+{
+    uint32_t low = 0x0000ffffu; /* of each group of 2 `half` bits the lower half */
+    for (uint32_t half = 16; half != 0; half >>= 1, low ^= low << half) {
+        for (uint32_t i = 0; i < DRNN_MASK_BITS; i = (i + half + 1u) & ~half) {
+            uint32_t *upper = &rows[i * stride];
+            uint32_t *lower = upper + half * stride;
+            const uint32_t differ = ((*upper >> half) ^ *lower) & low;
+            *lower ^= differ;
+            *upper ^= differ << half;
+        }
+    }
+}
+
+void drnn_turn_masks(drnn_t *net, uint32_t l)
+{
+    const uint32_t words = drnn_mask_words(drnn_layer(net, l));
+    const uint32_t n_held = drnn_steps_held(net);
+    uint32_t *mask = drnn_event_mask(net, l);
+    memset(mask + n_held * words, 0, (drnn_mask_rows(n_held) - n_held) * words * sizeof(uint32_t));
+    for (uint32_t row = 0; row < n_held; row += DRNN_MASK_BITS) {
+        for (uint32_t word = 0; word < words; ++word) {
+            transpose_bits(&mask[row * words + word], words);
+        }
+    }
+}
+
 void drnn_add_to_bound(drnn_t *net)
 {
     for (uint32_t l = 0; l < net->model->n_layers; ++l) {
         net->layer_bound[l] += layer_bound(net, l);
+        drnn_turn_masks(net, l);
     }
 }
 
@@ -199,18 +228,17 @@ uint32_t drnn_events_of_column(drnn_t *net, uint32_t l, uint32_t column, uint32_
 {
     const uint32_t words = drnn_mask_words(drnn_layer(net, l));
     const uint32_t m_count = drnn_m_count(drnn_layer(net, l));
-    const uint32_t *mask = &drnn_event_mask(net, l)[column / DRNN_MASK_BITS];
-    const uint32_t bit = (uint32_t)1 << (column % DRNN_MASK_BITS);
+    const uint32_t *mask = &drnn_event_mask(net, l)[column % DRNN_MASK_BITS * words + column / DRNN_MASK_BITS];
     const uint32_t n_held = drnn_steps_held(net);
     const int16_t *dm = drnn_gates(net, l);
     const int16_t *values = drnn_event_value(net, l);
     uint32_t *const cursors = drnn_event_start(net, l);
     drnn_entry_t *entry = drnn_entries(net);
     uint32_t sum = 0;
-    for (uint32_t *cursor = cursors; cursor != cursors + n_held; ++cursor, mask += words) {
-        if (*mask & bit) {
-            const uint32_t i = (uint32_t)(cursor - cursors);
-            const int32_t delta = values[(*cursor)++];
+    for (uint32_t row = 0; row < n_held; row += DRNN_MASK_BITS, mask += DRNN_MASK_BITS * words) {
+        for (uint32_t bits = *mask; bits != 0; bits &= bits - 1) {
+            const uint32_t i = row + drnn_lowest_bit(bits);
+            const int32_t delta = values[cursors[i]++];
             entry->place = drnn_place(dm, i * m_count + first);
             entry->factor = delta;
             ++entry;
