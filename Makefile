@@ -18,7 +18,7 @@ PACKAGING := setup.cfg setup.py pyproject.toml
 NODE_MODULES := tests/micropython/node_modules
 
 .PHONY: help demo test test-micropython setup study-speakers study-voices study-sweep study-parity study-weights \
-	study-drift study-equality study-cores study-power study-replay study-growth study-192k study-link soak digits clean \
+	study-drift study-equality study-cores study-power study-replay study-growth study-192k study-link soak fuzz digits clean \
 	debian
 
 help: ## list these targets
@@ -76,6 +76,9 @@ study-growth: setup ## a training step's cost by sparsity, frames, hidden units,
 
 study-link: setup ## training over bad serial lines, every word compared: docs/link.csv, .png (some twenty minutes)
 	$(BIN)/python tests/study_link.py $(ARGS)
+
+fuzz: setup ## libFuzzer at frames, server and model files, 10 million inputs or 20 minutes each; the lines reached
+	$(BIN)/python tests/study_fuzz.py $(ARGS)
 
 soak: setup ## 10,000 training steps on the emulated Cortex-M4F, read back and compared every 100 (some ten minutes)
 	$(BIN)/python tests/soak.py $(ARGS)

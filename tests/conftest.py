@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 import deltatrain_core
 import deltatrain_firmware
 from deltatrain.features import FeatureConfig
+from deltatrain.key import Lock
 from deltatrain.memory import Memory
 from deltatrain.model import N_ACCUMULATORS, N_GATES
 from deltatrain.quant_model import QuantLayer, QuantModel
 from deltatrain.scale import Scale
 from deltatrain_codegen.generate import generate
+from deltatrain_codegen.lock import lock_flags, write_key
 
 
 def _integers(count: int, bound: int, seed: int) -> NDArray[np.int64]:
@@ -106,14 +108,16 @@ SANITIZED = ("gcc", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-
 
 
 @pytest.fixture(scope="session")
-def native_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[QuantModel, tuple[str, ...]], Path]:
+def native_program(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[QuantModel, tuple[str, ...], Lock | None], Path]:
     """Build the firmware's loop and server for this PC, by a compiler and its flags; it serves one TCP socket."""
-    built: dict[tuple[bytes, Memory, tuple[str, ...]], Path] = {}
+    built: dict[tuple[bytes, Memory, tuple[str, ...], Lock | None], Path] = {}
 
-    def build(model: QuantModel, compiler: tuple[str, ...]) -> Path:
+    def build(model: QuantModel, compiler: tuple[str, ...], lock: Lock | None) -> Path:
         if shutil.which(compiler[0]) is None:
             pytest.skip(f"{compiler[0]} is not installed; `make setup` installs it")
-        key = model.hash(), model.memory, compiler
+        key = model.hash(), model.memory, compiler, lock
         if key not in built:
             folder = tmp_path_factory.mktemp("native")
             for name, text in generate(model).items():
@@ -121,9 +125,10 @@ def native_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[QuantM
             firmware = deltatrain_firmware.root() / "src"
             sources = [
                 *deltatrain_core.sources(),
-                *(firmware / name for name in ("main.c", "dt_frame.c", "dt_server.c")),
+                *(firmware / name for name in ("main.c", "dt_frame.c", "dt_hmac.c", "dt_lock.c", "dt_server.c")),
                 Path(__file__).parent / "native" / "native_board.c",
                 folder / "dt_model.c",
+                *write_key(lock, model, folder),
             ]
             includes = [
                 deltatrain_core.include_dir(),
@@ -136,6 +141,7 @@ def native_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[QuantM
                 *compiler,
                 "-std=gnu11",
                 *(f"-I{path}" for path in includes),
+                *lock_flags(lock),
                 *map(str, sources),
                 "-o",
                 str(program),
@@ -163,13 +169,13 @@ class NativeDevice:
 
 @pytest.fixture
 def native_device(
-    native_program: Callable[[QuantModel, tuple[str, ...]], Path],
+    native_program: Callable[[QuantModel, tuple[str, ...], Lock | None], Path],
 ) -> Iterator[Callable[..., NativeDevice]]:
     """Start devices on this PC; each must still run, without a sanitizer's complaint, when the test ends."""
     started: list[NativeDevice] = []
 
-    def start(model: QuantModel, compiler: tuple[str, ...] = SANITIZED) -> NativeDevice:
-        program = native_program(model, compiler)
+    def start(model: QuantModel, compiler: tuple[str, ...] = SANITIZED, lock: Lock | None = None) -> NativeDevice:
+        program = native_program(model, compiler, lock)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             # Accepted connections inherit it: a reply goes out in several small pieces.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -13,10 +13,12 @@ from pathlib import Path
 import deltatrain_core
 import deltatrain_firmware
 from deltatrain.errors import BuildError
+from deltatrain.key import Lock
 from deltatrain.quant_model import QuantModel
 from deltatrain.targets import Board, Store
 from deltatrain_codegen.elf import measure
 from deltatrain_codegen.generate import SOURCE, generate
+from deltatrain_codegen.lock import lock_flags, write_key
 from deltatrain_codegen.memory import check_fits, flash_refusal
 from deltatrain_codegen.plan import arena_plan
 from deltatrain_codegen.store import with_store
@@ -62,6 +64,7 @@ def export(
     progress: Progress | None = None,
     phases: bool = False,
     store: bool = False,
+    lock: Lock | None = None,
 ) -> ExportResult:
     """Write a model's sources and build the firmware for a board.
 
@@ -78,6 +81,9 @@ def export(
         Whether the core tells the time of each phase (`dt_phase.h`), for measurements: it then takes more.
     store : bool
         Whether it can commit what it learned to the board's non-volatile memory.
+    lock : Lock, optional
+        Whose key the firmware asks for. The generated key and `firmware.elf`, which holds it too, may then be read by
+        their owner alone.
 
     Raises
     ------
@@ -99,9 +105,20 @@ def export(
         elf.unlink(missing_ok=True)  # whatever fails now, no older firmware is taken for this one
         for name, text in texts.items():
             (out_dir / name).write_text(text, encoding="utf-8")
+        keys = write_key(lock, model, out_dir)
     except OSError as error:
         raise BuildError(f"cannot write to {out_dir} ({error.strerror}); name another folder") from error
-    _build(compiler, board, model, out_dir, elf, tell, phases, built_in)
+    sources = [*firmware_sources(board), out_dir / SOURCE, *keys]
+    flags = [*compile_flags(board, out_dir), *choice_flags(model), *lock_flags(lock)]
+    if phases:
+        sources.append(deltatrain_firmware.phases().with_suffix(".c"))
+        flags += ["-include", str(deltatrain_firmware.phases())]
+    if built_in is not None:
+        sources += built_in.sources
+        flags += store_flags(built_in)
+    compile_and_link(compiler, board, sources, flags, elf, tell)
+    if lock is not None:
+        elf.chmod(0o600)  # it holds the key
     size = measure(elf)
     if size.flash_bytes > board.flash_bytes:
         elf.unlink()
@@ -185,27 +202,6 @@ def store_flags(store: Store) -> list[str]:
         f"-DDT_FLASH_PAGES={store.pages}u",
         f"-DDT_FLASH_WRITE_BYTES={store.write_bytes}u",
     ]
-
-
-def _build(
-    compiler: str,
-    board: Board,
-    model: QuantModel,
-    out_dir: Path,
-    elf: Path,
-    tell: Progress,
-    phases: bool,
-    store: Store | None,
-) -> None:
-    sources = [*firmware_sources(board), out_dir / SOURCE]
-    flags = [*compile_flags(board, out_dir), *choice_flags(model)]
-    if phases:
-        sources.append(deltatrain_firmware.phases().with_suffix(".c"))
-        flags += ["-include", str(deltatrain_firmware.phases())]
-    if store is not None:
-        sources += store.sources
-        flags += store_flags(store)
-    compile_and_link(compiler, board, sources, flags, elf, tell)
 
 
 def compile_and_link(

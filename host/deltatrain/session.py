@@ -12,11 +12,12 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 from deltatrain.errors import DeviceError, InputError
+from deltatrain.key import Key
 from deltatrain.link import Device
 from deltatrain.micropython import MicroPythonDevice
 from deltatrain.quant_model import QuantModel
 from deltatrain.story import FirmwareSize
-from deltatrain.targets import Board, Emulator, Probe, parse_target, running
+from deltatrain.targets import Board, Emulator, Probe, Target, parse_target, running
 from deltatrain.trained import check_holds
 
 
@@ -37,7 +38,9 @@ class Session:
 
 
 @contextmanager
-def opened(target: str | None, model: QuantModel, out: Path | None, say: Callable[[str], None]) -> Iterator[Session]:
+def opened(
+    target: str | None, model: QuantModel, out: Path | None, say: Callable[[str], None], key: Key | None = None
+) -> Iterator[Session]:
     """Open a target and check that it holds the model, or the one that this was trained from.
 
     Parameters
@@ -46,6 +49,8 @@ def opened(target: str | None, model: QuantModel, out: Path | None, say: Callabl
         `qemu:BOARD` or `renode:BOARD` builds the firmware (into `out`, or a temporary folder), by the plan of memory
         that takes the least RAM, and emulates it until the block ends; a serial port is opened; None means the emulator
         that `deltatrain flash` left running.
+    key : Key, optional
+        Unlocks a device that is locked.
 
     Raises
     ------
@@ -72,10 +77,15 @@ def opened(target: str | None, model: QuantModel, out: Path | None, say: Callabl
                 check_holds(device, model)
                 yield Session(device, board.title, replace(model, memory=device.info.memory), size)
     else:
-        opened_device = MicroPythonDevice.open if where.micropython else Device.open
-        with opened_device(where.port or "") as device:
+        with _open(where, key) as device:
             check_holds(device, model)
             yield Session(device, device.info.board, replace(model, memory=device.info.memory))
+
+
+def _open(where: Target, key: Key | None) -> Device | MicroPythonDevice:
+    if where.micropython:
+        return MicroPythonDevice.open(where.port or "")
+    return Device.open(where.port or "", key=key)
 
 
 def board_of(target: str) -> Board:

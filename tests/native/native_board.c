@@ -71,6 +71,11 @@ uint16_t dt_board_fault(uint32_t *address)
     return DT_FAULT_NONE;
 }
 
+uint32_t dt_board_entropy(void)
+{
+    return 4711;
+}
+
 void dt_memory(dt_memory_t *memory)
 {
     *memory = (dt_memory_t){.arena = 1, .link = 2, .stack = 3, .other = 4, .stack_high_water = 2};

@@ -200,14 +200,14 @@ typedef struct {
     drnn_result_t result;             /* what the core tells */
 } dt_outcome_t;
 
-/* Answer to DT_CMD_CHALLENGE, which each answer replaces: what DT_CMD_UNLOCK proves the key by. */
+/* Answer to DT_CMD_CHALLENGE, the same until DT_CMD_UNLOCK has answered it, once. */
 typedef struct {
     uint8_t challenge[DT_CHALLENGE_BYTES];
 } dt_challenge_t;
 
 /* DT_CMD_UNLOCK. */
 typedef struct {
-    uint8_t proof[DT_PROOF_BYTES];    /* HMAC-SHA-256 by the key of the challenge and the session's nonce, 4 bytes */
+    uint8_t proof[DT_PROOF_BYTES];    /* HMAC-SHA-256 by the device's key of the challenge and the session's nonce */
 } dt_unlock_t;
 
 /* Answer to DT_CMD_COMMIT. */

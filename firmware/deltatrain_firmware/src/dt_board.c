@@ -9,3 +9,9 @@ uint32_t dt_board_counter_hz(void)
     return DT_COUNTER_HZ;
 }
 #endif
+
+/* Of a board that has no source of it. */
+__attribute__((weak)) uint32_t dt_board_entropy(void)
+{
+    return 0;
+}

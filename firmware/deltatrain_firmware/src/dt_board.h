@@ -34,4 +34,10 @@ void dt_board_watch(uint32_t working);
 /* Why the device restarted: enum dt_fault; DT_FAULT_NONE after power-up. *address is the program counter there. */
 uint16_t dt_board_fault(uint32_t *address);
 
+/*
+ * 32 bits that nobody outside can foresee, from the chip's random generator; called once, of firmware with a lock. A board
+ * without one need not provide it: dt_board.c has a 0.
+ */
+uint32_t dt_board_entropy(void);
+
 #endif

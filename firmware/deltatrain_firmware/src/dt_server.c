@@ -7,6 +7,8 @@ _Static_assert(sizeof(dt_reply_t) == DT_HEADER_BYTES, "the reply's head has no h
 _Static_assert(sizeof(dt_hello_t) == 12, "a hello has the same size in every version");
 _Static_assert(sizeof(dt_hello_reply_t) == 128, "the answer to a hello has no holes");
 _Static_assert(sizeof(dt_tensor_t) == 12 && sizeof(dt_tensor_reply_t) == 8, "the tensor structs have no holes");
+_Static_assert(sizeof(dt_challenge_t) == DT_CHALLENGE_BYTES && sizeof(dt_unlock_t) == DT_PROOF_BYTES,
+               "the lock's structs are their arrays");
 _Static_assert(sizeof(drnn_config_t) == 32, "the configuration has no holes");
 _Static_assert(sizeof(dt_commit_reply_t) == 16, "the answer to a commit has no holes");
 _Static_assert(sizeof(dt_outcome_t) == 16 + sizeof(drnn_result_t), "the outcome has no holes");
@@ -20,9 +22,21 @@ typedef int32_t (*handler_t)(dt_server_t *server, const uint8_t *payload, uint32
 
 typedef struct {
     uint8_t command;
+    uint8_t locks;             /* enum dt_locks: those of a session that refuse it */
     uint16_t n_min, n_max;     /* bytes of payload that it takes */
     handler_t handler;
 } entry_t;
+
+/* What this session may not do: enum dt_locks. */
+static uint8_t locks(const dt_server_t *server)
+{
+#ifdef DT_LOCK
+    return server->lock.locks;
+#else
+    (void)server;
+    return 0;
+#endif
+}
 
 static uint16_t n_in(const dt_server_t *server)
 {
@@ -59,6 +73,9 @@ int dt_server_init(dt_server_t *server, const dt_platform_t *platform, const drn
 {
     memset(server, 0, sizeof *server);
     server->platform = platform;
+#ifdef DT_LOCK
+    dt_lock_init(&server->lock, platform->key, platform->locks, platform->entropy);
+#endif
     server->model = model;
     server->arena_bytes = (uint32_t)arena_bytes;
     server->init_error = (int16_t)drnn_init(&server->net, model, arena, arena_bytes);
@@ -97,6 +114,9 @@ static int32_t hello(dt_server_t *server, const dt_request_t *head, const uint8_
         server->sample_open = 0;
         server->has_last = 0;
         server->last_sequence = head->sequence;
+#ifdef DT_LOCK
+        dt_lock_session(&server->lock, asked.nonce);
+#endif
     }
 
     const drnn_model_t *model = server->model;
@@ -118,6 +138,7 @@ static int32_t hello(dt_server_t *server, const dt_request_t *head, const uint8_
     reply.cell = model->layers[0].cell;
     reply.readout = model->readout;
     reply.memory = model->memory;
+    reply.locks = locks(server);
     reply.segment_steps = model->segment_steps;
     reply.event_budget = model->event_budget;
 #ifdef DT_STORE
@@ -317,6 +338,9 @@ static int32_t check_frames(const dt_server_t *server, const dt_frames_t *asked,
     const uint32_t before = n_targets(asked) * target_bytes(server);
     if (asked->n_frames == 0 || n_bytes != before + 2u * n_values || asked->want_hidden > 1) {
         return DT_ERR_LENGTH;
+    }
+    if (asked->want_hidden && (locks(server) & DT_LOCK_TRAINING)) {
+        return DT_ERR_LOCKED;  /* it reads the network's state */
     }
     if (!server->sample_open) {
         return DRNN_ERR_STATE;
@@ -529,22 +553,43 @@ static int32_t forget(dt_server_t *server, const uint8_t *payload, uint32_t n, u
 }
 #endif
 
+#ifdef DT_LOCK
+static int32_t challenge(dt_server_t *server, const uint8_t *payload, uint32_t n, uint8_t *out)
+{
+    (void)payload;
+    (void)n;
+    dt_lock_challenge(&server->lock, server->platform->ticks(), out);
+    return sizeof(dt_challenge_t);
+}
+
+static int32_t unlock(dt_server_t *server, const uint8_t *payload, uint32_t n, uint8_t *out)
+{
+    (void)n;
+    (void)out;
+    return dt_lock_unlock(&server->lock, payload);
+}
+#endif
+
 static const entry_t entries[] = {
-    {DT_CMD_GET_CONFIG, 0, 0, get_config},
-    {DT_CMD_READ_TENSOR, sizeof(dt_tensor_t), sizeof(dt_tensor_t), read_tensor},
-    {DT_CMD_STATISTICS, 0, 0, statistics},
-    {DT_CMD_SET_CONFIG, sizeof(drnn_config_t), sizeof(drnn_config_t), set_config},
-    {DT_CMD_WRITE_TENSOR, sizeof(dt_tensor_t), DT_MAX_PAYLOAD, write_tensor},
-    {DT_CMD_RESET_WEIGHTS, 0, 0, reset_weights},
-    {DT_CMD_BEGIN, 0, 0, begin},
-    {DT_CMD_FRAMES, sizeof(dt_frames_t), DT_MAX_PAYLOAD, frames},
-    {DT_CMD_TRAIN, sizeof(dt_train_t), sizeof(dt_train_t), train},
-    {DT_CMD_INFER, 0, 0, infer},
-    {DT_CMD_LEARN, 0, 0, learn},
-    {DT_CMD_REPLAY, 0, 0, replay},
+    {DT_CMD_GET_CONFIG, DT_LOCK_TRAINING, 0, 0, get_config},
+    {DT_CMD_READ_TENSOR, DT_LOCK_TRAINING, sizeof(dt_tensor_t), sizeof(dt_tensor_t), read_tensor},
+    {DT_CMD_STATISTICS, 0, 0, 0, statistics},
+    {DT_CMD_SET_CONFIG, DT_LOCK_TRAINING, sizeof(drnn_config_t), sizeof(drnn_config_t), set_config},
+    {DT_CMD_WRITE_TENSOR, DT_LOCK_TRAINING, sizeof(dt_tensor_t), DT_MAX_PAYLOAD, write_tensor},
+    {DT_CMD_RESET_WEIGHTS, DT_LOCK_TRAINING, 0, 0, reset_weights},
+    {DT_CMD_BEGIN, DT_LOCK_INFERENCE, 0, 0, begin},
+    {DT_CMD_FRAMES, DT_LOCK_INFERENCE, sizeof(dt_frames_t), DT_MAX_PAYLOAD, frames},
+    {DT_CMD_TRAIN, DT_LOCK_TRAINING, sizeof(dt_train_t), sizeof(dt_train_t), train},
+    {DT_CMD_INFER, DT_LOCK_INFERENCE, 0, 0, infer},
+    {DT_CMD_LEARN, DT_LOCK_TRAINING, 0, 0, learn},
+    {DT_CMD_REPLAY, DT_LOCK_TRAINING, 0, 0, replay},
 #ifdef DT_STORE
-    {DT_CMD_COMMIT, 0, 0, commit},
-    {DT_CMD_FORGET, 0, 0, forget},
+    {DT_CMD_COMMIT, DT_LOCK_TRAINING, 0, 0, commit},
+    {DT_CMD_FORGET, DT_LOCK_TRAINING, 0, 0, forget},
+#endif
+#ifdef DT_LOCK
+    {DT_CMD_CHALLENGE, 0, 0, 0, challenge},
+    {DT_CMD_UNLOCK, 0, sizeof(dt_unlock_t), sizeof(dt_unlock_t), unlock},
 #endif
 };
 
@@ -610,6 +655,9 @@ dt_answer_t dt_server_handle(dt_server_t *server, const uint8_t *request, uint32
         return finish(server, &head, hello(server, &head, payload, out));
     }
     if (!server->session_open || head.session != (uint16_t)(server->nonce & 0xFFFFu)) {
+#ifdef DT_LOCK
+        dt_lock_foreign(&server->lock);
+#endif
         return refuse(server, &head, DT_ERR_SESSION);
     }
     const entry_t *entry = find(head.command);
@@ -626,9 +674,13 @@ dt_answer_t dt_server_handle(dt_server_t *server, const uint8_t *request, uint32
         server->last_sequence = head.sequence;
         server->last_crc = crc;
     }
-    const int fits = n_payload >= entry->n_min && n_payload <= entry->n_max;
-    const dt_answer_t answer =
-        finish(server, &head, fits ? entry->handler(server, payload, n_payload, out) : DT_ERR_LENGTH);
+    int32_t outcome = DT_ERR_LENGTH;
+    if (entry->locks & locks(server)) {
+        outcome = DT_ERR_LOCKED;
+    } else if (n_payload >= entry->n_min && n_payload <= entry->n_max) {
+        outcome = entry->handler(server, payload, n_payload, out);
+    }
+    const dt_answer_t answer = finish(server, &head, outcome);
     server->reply_kept = head.command >= DT_FIRST_EFFECT;
     server->last_length = answer.length;
     return answer;

@@ -12,6 +12,11 @@
 #include "dt_protocol.h"
 #include "dt_store.h"
 
+/* Built with a lock: the enum dt_locks of a session that has not shown the key. */
+#ifdef DT_LOCK
+#include "dt_lock.h"
+#endif
+
 /*
  * Longest payload that this device takes and gives, bytes. The default holds a frame, a hidden state and the outputs of
  * the widest model, though not its frame and the target of a wide regression at once; a board with little RAM may set
@@ -38,6 +43,11 @@ typedef struct {
     void (*memory)(dt_memory_t *memory);
     uint16_t fault;                        /* enum dt_fault, of the restart before this run */
     uint32_t fault_address;
+#ifdef DT_LOCK
+    const uint8_t *key;                    /* [DT_KEY_BYTES], or NULL for none */
+    uint8_t locks;                         /* enum dt_locks: what it locks */
+    uint32_t entropy;                      /* unforeseeable, where the board has a source of it; else 0 */
+#endif
 } dt_platform_t;
 
 /* The state of one device. Its fields are the server's own. */
@@ -62,6 +72,9 @@ typedef struct {
     uint8_t booted;                        /* boot_id is set */
     uint64_t ticks_forward;                /* of the sample so far */
     dt_statistics_t totals;
+#ifdef DT_LOCK
+    dt_lock_t lock;
+#endif
     _Alignas(8) uint8_t reply[DT_REPLY_BYTES];
     uint8_t refusal[DT_HEADER_BYTES + DT_CRC_BYTES];
 } dt_server_t;

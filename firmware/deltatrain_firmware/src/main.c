@@ -5,6 +5,10 @@
 #include "dt_model.h"
 #include "dt_server.h"
 
+#ifdef DT_LOCK
+extern const uint8_t dt_key[DT_KEY_BYTES];  /* generated */
+#endif
+
 /* All that the link needs, in one place, so that the linker script can say how much RAM that is. */
 typedef struct {
     dt_server_t server;
@@ -31,6 +35,11 @@ int main(void)
         .memory = dt_memory,
     };
     platform.fault = dt_board_fault(&platform.fault_address);
+#ifdef DT_LOCK
+    platform.key = dt_key;
+    platform.locks = DT_LOCK;
+    platform.entropy = dt_board_entropy();
+#endif
     /* An error is not lost: the server answers every hello with it. */
     (void)dt_server_init(&link.server, &platform, &dt_model, arena, sizeof arena);
     dt_decoder_init(&link.decoder, link.request, sizeof link.request);

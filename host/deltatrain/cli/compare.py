@@ -12,11 +12,19 @@ from rich.console import Console
 
 from deltatrain import datasets
 from deltatrain.cli.job import counted_steps, make_job, settings_of
-from deltatrain.cli.options import data_options, json_option, model_option, target_option, training_options
+from deltatrain.cli.options import (
+    data_options,
+    json_option,
+    key_option,
+    model_option,
+    target_option,
+    training_options,
+)
 from deltatrain.cli.terminal import Terminal
 from deltatrain.comparison import compare as compare_engines
 from deltatrain.errors import CheckFailed, InputError
 from deltatrain.fixed import FixedNetwork
+from deltatrain.key import Key
 from deltatrain.order import Order
 from deltatrain.quant_model import QuantModel
 from deltatrain.rates import Rates
@@ -62,6 +70,7 @@ class Flip:
 @data_options()
 @training_options
 @target_option
+@key_option
 @click.option("--flip", metavar="TENSOR:INDEX:BIT", help="Flip one bit on the device after the first step, as a test.")
 @json_option
 def compare(
@@ -70,6 +79,7 @@ def compare(
     data: str,
     data_dir: Path | None,
     target: str | None,
+    key: Key | None,
     train_on: str,
     holdout: str | None,
     per_class: int,
@@ -98,7 +108,7 @@ def compare(
     order = Order(job.first, options["seed"])
     train = samples_of(job.model, job.dataset, np.concatenate([order.epoch(number) for number in range(epochs)]))
     flipped = None if flip is None else Flip.parse(flip, job.model)
-    with opened(target, job.model, None, terminal.say) as session:
+    with opened(target, job.model, None, terminal.say, key) as session:
         device = session.device
         old = job.model.with_tensors(weights_of(device, job.model))
 

@@ -13,12 +13,14 @@ from deltatrain.cli.job import make_job
 from deltatrain.cli.options import (
     data_options,
     json_option,
+    key_option,
     model_option,
     seed_option,
     split_options,
     target_option,
 )
 from deltatrain.cli.terminal import Terminal, percent
+from deltatrain.key import Key
 from deltatrain.quant_model import QuantModel
 from deltatrain.session import opened
 from deltatrain.trained import put_state
@@ -35,6 +37,7 @@ HOST = "host"
 @split_options
 @seed_option
 @target_option
+@key_option
 @json_option
 def evaluate(
     terminal: Terminal,
@@ -47,6 +50,7 @@ def evaluate(
     test_fraction: float,
     seed: int,
     target: str | None,
+    key: Key | None,
 ) -> None:
     """The error of what is on the device, on the utterances that `train` leaves for testing.
 
@@ -69,7 +73,7 @@ def evaluate(
         test_fraction=test_fraction,
         seed=seed,
     )
-    with _engine(target, job.model, terminal.say) as engine, terminal.bar("evaluating") as progress:
+    with _engine(target, job.model, terminal.say, key) as engine, terminal.bar("evaluating") as progress:
         outcome = evaluate_engine(engine, job.test, job.model.n_outputs, progress)
     terminal.result(
         outcome.to_dict() | {"samples": len(outcome.labels), "refused": outcome.refused, "cut": job.dataset.n_cut},
@@ -83,12 +87,12 @@ def evaluate(
 
 
 @contextmanager
-def _engine(target: str | None, model: QuantModel, say: Callable[[str], None]) -> Iterator[Engine]:
+def _engine(target: str | None, model: QuantModel, say: Callable[[str], None], key: Key | None) -> Iterator[Engine]:
     """A device, or the C core on this computer."""
     if target == HOST:
         core = CoreNetwork(model)
         put_state(core, model)
         yield core
     else:
-        with opened(target, model, None, say) as session:
+        with opened(target, model, None, say, key) as session:
             yield session.device

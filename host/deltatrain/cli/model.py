@@ -29,6 +29,7 @@ from deltatrain.datasets.digits import HELD_OUT_VOICES, TEST_INDICES
 from deltatrain.demo import DEFAULT_THETA, epochs_shown
 from deltatrain.errors import InputError
 from deltatrain.folders import make_folder
+from deltatrain.key import Key, Lock
 from deltatrain.model import FloatModel
 from deltatrain.personal import CALIBRATION_ITEMS, pretraining_items
 from deltatrain.pretrain import FitConfig
@@ -264,6 +265,24 @@ def quantize(
     help="Give the history room for this part of all possible events, in (0, 1]. A sample with more is refused and "
     "counted, never cut.  [default: room for all]",
 )
+@click.option(
+    "--key",
+    "key_file",
+    metavar="FILE",
+    help="Lock the firmware: only who gives this key may then read or change weights and configuration, or train.",
+)
+@click.option(
+    "--new-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Make a key, keep it in this new file, and lock the firmware by it.",
+)
+@click.option(
+    "--lock-inference/--open-inference",
+    default=False,
+    show_default=True,
+    help="Whether recognising samples takes the key too.",
+)
 @click.option("--inference", is_flag=True, help="Memory to run the model, not to train it.")
 @click.option(
     "--ram-bytes",
@@ -293,6 +312,9 @@ def export(
     as_image: bool,
     plan: str,
     event_budget: float | None,
+    key_file: str | None,
+    new_key: Path | None,
+    lock_inference: bool,
     inference: bool,
     ram_bytes: int | None,
     store: bool,
@@ -302,6 +324,8 @@ def export(
 
     What RAM it will take is printed by purpose before anything is built, for training and for inference alone. A model
     that does not fit is refused, with the changes that would make it fit.
+
+    A key locks the device (docs/LOCK.md): give it again, by --key, to the commands that train, compare, pull or push.
     """
     if store and (library or as_image):
         raise InputError("a store belongs to firmware; leave out --store, or --library and --image")
@@ -310,6 +334,11 @@ def export(
     quantized = QuantModel.load(model)
     training = plan_memory(quantized, plan, event_budget)
     quantized = for_inference(quantized) if inference else training
+    if (library or as_image) and (key_file or new_key or lock_inference):
+        raise InputError(
+            "a key belongs to firmware: a library and a file have no serial line to lock; "
+            "leave --key, --new-key and --lock-inference away"
+        )
     if library:
         made = export_library(quantized, out)
         terminal.result(
@@ -332,8 +361,10 @@ def export(
     needed = {"training": ram_needed(training, board), "inference": ram_needed(for_inference(training), board)}
     terminal.say(f"Plan of memory: {quantized.memory}.")
     terminal.show(_ram_table(needed))
-    built = build_firmware(quantized, board, out, terminal.say, store=store)
+    lock = _lock(key_file, new_key, lock_inference)
+    built = build_firmware(quantized, board, out, terminal.say, store=store, lock=lock)
     quantized.save(out / "model.safetensors")
+    locked = [] if lock is None else ["training", *(["inference"] if lock.inference else [])]
     values = {
         "elf": str(built.elf),
         "flash_bytes": built.flash_bytes,
@@ -344,6 +375,7 @@ def export(
         "arena_bytes": built.arena_bytes,
         "replay_bytes": quantized.replay_bytes,
         "commit_bytes": slot_bytes(quantized) if store else 0,
+        "locked": locked,
     }
 
     def show(console: Console) -> None:
@@ -352,8 +384,25 @@ def export(
             console.print(f"of the flash {quantized.replay_bytes:,} bytes hold {len(quantized.replay)} exemplars")
         if store:
             console.print(f"each of two slots takes {slot_bytes(quantized):,} bytes of non-volatile memory")
+        if locked:
+            console.print(f"locked: {' and '.join(locked)}; whoever has {built.elf} or the flash has its key")
 
     terminal.result(values, show)
+
+
+def _lock(key_file: str | None, new_key: Path | None, inference: bool) -> Lock | None:
+    """The lock that the options ask for; a new key is in its file when this returns."""
+    if key_file is not None and new_key is not None:
+        raise InputError("--key takes a key that exists and --new-key makes one; give one of the two")
+    if new_key is not None:
+        key = Key.new()
+        key.save(new_key)
+        return Lock(key, inference)
+    if key_file is not None:
+        return Lock(Key.given(key_file), inference)
+    if inference:
+        raise InputError("--lock-inference takes a key; give one by --key, or make one by --new-key")
+    return None
 
 
 def _export_image(terminal: Terminal, model: QuantModel, path: Path) -> None:

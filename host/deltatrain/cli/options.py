@@ -10,6 +10,7 @@ import click
 
 from deltatrain.cli.terminal import Terminal
 from deltatrain.datasets import DATA_DIR_VARIABLE, N_FOLDS
+from deltatrain.key import KEY_VARIABLE, Key
 from deltatrain.pretrain import KNOWN_SPEAKERS, SPEECH, Augmentation
 from deltatrain.reference import READOUT_KINDS
 from deltatrain.replay import DEFAULT_BYTES
@@ -158,6 +159,20 @@ target_option = click.option(
     help=f"A board to emulate ({DEFAULT_TARGET}, renode:…: built and run for this command alone) or the serial port of "
     "one (/dev/ttyACM0, socket://HOST:PORT, rfc2217://…; with MicroPython micropython:/dev/ttyACM0); default "
     f"${PORT_VARIABLE}, else the emulator that `flash` left running.",
+)
+
+
+def _key(_: click.Context, __: click.Parameter, value: str | None) -> Key | None:
+    return None if value is None else Key.given(value)
+
+
+key_option = click.option(
+    "--key",
+    metavar="FILE",
+    envvar=KEY_VARIABLE,
+    callback=_key,
+    help="Of a device that was exported with one: the file that holds its key, or its 64 hexadecimal digits; default "
+    f"${KEY_VARIABLE}.",
 )
 
 augmentation_option = click.option(

@@ -13,13 +13,14 @@ from click.core import ParameterSource
 
 from deltatrain import datasets
 from deltatrain.cli.job import make_job, settings_of
-from deltatrain.cli.options import data_options, json_option, target_option, training_options
+from deltatrain.cli.options import data_options, json_option, key_option, target_option, training_options
 from deltatrain.cli.terminal import Terminal
 from deltatrain.cli.training_run import TrainingRun
 from deltatrain.datasets import Dataset
 from deltatrain.devices import AnyDevice
 from deltatrain.errors import InputError
 from deltatrain.folders import make_folder
+from deltatrain.key import Key
 from deltatrain.memory import BUDGET_ONE
 from deltatrain.order import Order
 from deltatrain.quant_model import QuantModel
@@ -46,6 +47,7 @@ OF_THE_RUN = (
 @data_options()
 @training_options
 @target_option
+@key_option
 @click.option("--steps", type=click.IntRange(min=1), help="New samples to train on in all, in place of whole --epochs.")
 @click.option(
     "--run",
@@ -96,6 +98,7 @@ def train(
     data: str,
     data_dir: Path | None,
     target: str | None,
+    key: Key | None,
     epochs: int,
     steps: int | None,
     run_dir: Path | None,
@@ -153,7 +156,7 @@ def train(
         else:
             settings = settings_of(quantized, plan.replay_rate, options)
             n_new = n_new if {"steps", "epochs"} & given else plan.samples
-        with opened(target, quantized, None, terminal.say) as session, Log(*_logs(folder, log)) as lines:
+        with opened(target, quantized, None, terminal.say, key) as session, Log(*_logs(folder, log)) as lines:
             device = session.device
             pace.check(device)
             stream = Stream(session.model, job.dataset, order, settings)

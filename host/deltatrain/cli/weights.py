@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from deltatrain.cli.options import json_option, model_option, target_option
+from deltatrain.cli.options import json_option, key_option, model_option, target_option
 from deltatrain.cli.terminal import Terminal
 from deltatrain.devices import commit as commit_weights
 from deltatrain.errors import InputError
 from deltatrain.folders import make_folder
+from deltatrain.key import Key
 from deltatrain.quant_model import QuantModel
 from deltatrain.session import opened
 from deltatrain.trained import base_hash, state_of
@@ -28,8 +29,9 @@ from deltatrain.trained import push as push_weights
 )
 @click.option("--force", is_flag=True, help="Overwrite --out where it exists.")
 @target_option
+@key_option
 @json_option
-def pull(terminal: Terminal, model: Path, out: Path, force: bool, target: str | None) -> None:
+def pull(terminal: Terminal, model: Path, out: Path, force: bool, target: str | None, key: Key | None) -> None:
     """Read the weights that a device has trained into a model's file.
 
     --model is what the firmware was exported from, or what was pulled from it before. The file stands for it in every
@@ -38,7 +40,7 @@ def pull(terminal: Terminal, model: Path, out: Path, force: bool, target: str | 
     goes on bit by bit.
     """
     check_out(out, model, force)
-    with opened(target, QuantModel.load(model), None, terminal.say) as session:
+    with opened(target, QuantModel.load(model), None, terminal.say, key) as session:
         pulled = pull_weights(session.device, session.model)
     pulled.save(out)
     state = state_of(pulled)
@@ -66,16 +68,17 @@ def check_out(out: Path, model: Path, force: bool) -> None:
 @click.command()
 @model_option
 @target_option
+@key_option
 @click.option("--commit", is_flag=True, help="Have the device write them to its non-volatile store too.")
 @json_option
-def push(terminal: Terminal, model: Path, target: str | None, commit: bool) -> None:
+def push(terminal: Terminal, model: Path, target: str | None, key: Key | None, commit: bool) -> None:
     """Give a device the weights of a model's file, and of a pulled one the state of its training.
 
     The firmware must have been exported from that model, or from the one that it was trained from. What the device
     learned is overwritten: `pull` it first.
     """
     weights = QuantModel.load(model)
-    with opened(target, weights, None, terminal.say) as session:
+    with opened(target, weights, None, terminal.say, key) as session:
         step = push_weights(session.device, weights)
         commits = commit_weights(session.device).commits if commit else None
     terminal.result(

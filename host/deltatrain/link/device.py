@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, Literal, overload
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltatrain.errors import DeviceError, InputError
+from deltatrain.key import Key
 from deltatrain.link import protocol
 from deltatrain.link.exchange import FrameTooLong
 from deltatrain.link.line import Line
@@ -43,8 +45,9 @@ class Device(LinkSession):
         timeout: float = DEFAULT_TIMEOUT_S,
         retries: int = DEFAULT_RETRIES,
         reopen: float = DEFAULT_REOPEN_S,
+        key: Key | None = None,
     ) -> None:
-        super().__init__(line, timeout, retries, reopen)
+        super().__init__(line, timeout, retries, reopen, key)
         self._items: dict[int, tuple[int, np.dtype[Any]]] = {}
         self._sample: list[Frames] = []  # what the device has of the sample under way
         self._begun_again = 0
@@ -254,9 +257,9 @@ class Device(LinkSession):
         count = int(self._unpack("dt_frames_reply_t", reply).n_steps) - before
         if not 1 <= count <= len(frames):
             raise DeviceError(f"{self._line.url} counts {count + before} frames of {before + len(frames)}; flash again")
-        states = np.frombuffer(reply[protocol.size_of("dt_frames_reply_t") :], "<i2")
+        states = reply[protocol.size_of("dt_frames_reply_t") :]
         shape = (count, self.info.n_hidden) if want_hidden else (0, self.info.n_hidden)
-        return count, self._shaped(states, shape).astype(np.int16)
+        return count, self._values(states, "<i2", shape).astype(np.int16)
 
     def _begin_again(self) -> None:
         """Bring the sample under way to where it was: it is not known which of its frames the device took last."""
@@ -308,6 +311,8 @@ class Device(LinkSession):
             raw = self._unpack("dt_tensor_reply_t", self._query("DT_CMD_READ_TENSOR", request))
             if raw.item_bytes not in _ITEM_TYPES:
                 raise DeviceError(f"{self._line.url}: tensor {tensor} has items of {raw.item_bytes} bytes")
+            if raw.total * raw.item_bytes > self.info.arena_bytes:
+                raise DeviceError(f"{self._line.url}: tensor {tensor} of {raw.total} elements is larger than its arena")
             size = (int(raw.total), _ITEM_TYPES[raw.item_bytes])
             if not raw.writable:
                 return size  # such as dM, which is as long as the last sample
@@ -328,10 +333,10 @@ class Device(LinkSession):
 
     def _result(self, reply: bytes) -> DeviceResult:
         raw = self._unpack("dt_outcome_t", reply)
-        logits = np.frombuffer(reply[protocol.size_of("dt_outcome_t") :], "<i4")
+        logits = reply[protocol.size_of("dt_outcome_t") :]
         return DeviceResult(
             **{field.name: int(getattr(raw.result, field.name)) for field in fields(StepResult)},
-            logits=self._shaped(logits, (self.info.n_outputs,)).astype(np.int32),
+            logits=self._values(logits, "<i4", (self.info.n_outputs,)).astype(np.int32),
             ticks_forward=int(raw.ticks_forward),
             ticks_call=int(raw.ticks_call),
             instructions_forward=self._instructions(int(raw.ticks_forward)),
@@ -344,13 +349,15 @@ class Device(LinkSession):
         numerator, denominator = self._ticks_per_instruction
         return ticks * denominator // numerator
 
-    def _shaped(self, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-        if values.size != int(np.prod(shape)):
+    def _values(self, data: bytes, item: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        """An answer's values; DeviceError when it has not as many bytes as they take."""
+        n_bytes = np.dtype(item).itemsize * math.prod(shape)
+        if len(data) != n_bytes:
             raise DeviceError(
-                f"{self._line.url} sent {values.size} values instead of {list(shape)}; "
+                f"{self._line.url} sent {len(data)} bytes instead of {n_bytes} for {list(shape)} values; "
                 "export and flash its firmware again"
             )
-        return values.reshape(shape)
+        return np.frombuffer(data, item).reshape(shape)
 
 
 def _tensor_id(name: str) -> int:

@@ -106,6 +106,27 @@ class Hello:
         where = f" at 0x{self.fault_address:08x}" if self.fault_address else ""
         return _FAULTS.get(self.fault, f"{self.fault} fault") + where
 
+    def impossible(self) -> str | None:
+        """What no device of ours would say of itself, as anything may answer at a port; None when all can be."""
+        bounds = {
+            "n_layers": protocol.constant("DRNN_MAX_LAYERS"),
+            "n_in": protocol.constant("DRNN_MAX_WIDTH"),
+            "n_hidden": protocol.constant("DRNN_MAX_WIDTH"),
+            "n_outputs": protocol.constant("DRNN_MAX_OUTPUTS"),
+            "max_steps": protocol.constant("DRNN_MAX_STEPS"),
+        }
+        for name, largest in bounds.items():
+            if not 1 <= getattr(self, name) <= largest:
+                return f"{name} is {getattr(self, name)}, which must lie between 1 and {largest}"
+        target = {"frames": 2, "regression": 4 * self.n_outputs}.get(self.readout, 0)
+        least = max(
+            protocol.size_of("dt_statistics_t"),
+            protocol.size_of("dt_frames_t") + target + 2 * self.n_in,
+            protocol.size_of("dt_frames_reply_t") + 2 * self.n_hidden,
+            protocol.size_of("dt_outcome_t") + 4 * self.n_outputs,
+        )
+        return None if self.max_payload >= least else f"max_payload is {self.max_payload}, its model needs {least}"
+
 
 @dataclass(frozen=True)
 class Config:

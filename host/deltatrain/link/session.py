@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from deltatrain.errors import DeviceError, LinkInterrupted, SampleRefused
+from deltatrain.key import KEY_VARIABLE, Key
 from deltatrain.link import protocol
 from deltatrain.link.exchange import Counters, Exchange, FrameTooLong, Reply
+from deltatrain.link.frame import encode
 from deltatrain.link.line import Line
 from deltatrain.link.results import Hello
 
@@ -21,6 +25,12 @@ _SEQUENCE, _DUPLICATE = protocol.constant("DT_ERR_SEQUENCE"), protocol.constant(
 # What a device answers whose session this is no more.
 _LOST_SESSION = frozenset({protocol.constant("DT_ERR_SESSION"), _SEQUENCE, _DUPLICATE})
 _WRONG_VERSION = protocol.constant("DT_ERR_VERSION")
+
+_WHAT_TO_DO = {
+    protocol.constant("DT_ERR_LOCKED"): f"; give the key that it was exported with, by --key FILE or {KEY_VARIABLE}",
+    protocol.constant("DT_ERR_KEY"): "; give the key that this device was exported with. After some wrong ones in a "
+    "row it must be restarted before it takes another",
+}
 
 
 class RefusedError(DeviceError):
@@ -49,6 +59,8 @@ class LinkSession:
         twice, however often it is sent.
     reopen : float
         Seconds for which a line that closed is tried again.
+    key : Key, optional
+        Unlocks a locked device, at every hello.
 
     What the line does to frames is mended as long as it carries any (see docs/LINK.md). Every method raises DeviceError
     when no valid answer comes; RefusedError, which is one too, when the device refuses the command; LinkInterrupted
@@ -61,8 +73,11 @@ class LinkSession:
         timeout: float = DEFAULT_TIMEOUT_S,
         retries: int = DEFAULT_RETRIES,
         reopen: float = DEFAULT_REOPEN_S,
+        key: Key | None = None,
     ) -> None:
         self._line = line
+        self._key = key
+        self._unlocked = False
         self._link = Exchange(line, timeout, retries, reopen)
         self._nonce = 0
         self._effects = 0  # sequence number of the last command with an effect
@@ -76,9 +91,10 @@ class LinkSession:
         timeout: float = DEFAULT_TIMEOUT_S,
         retries: int = DEFAULT_RETRIES,
         reopen: float = DEFAULT_REOPEN_S,
+        key: Key | None = None,
     ) -> Self:
         """Open a line (see `Line`) and say hello; DeviceError, with what was heard, when nothing of ours answers."""
-        device = cls(Line(url), timeout, retries, reopen)
+        device = cls(Line(url), timeout, retries, reopen, key)
         try:
             device.hello()
         except BaseException:
@@ -87,7 +103,12 @@ class LinkSession:
         return device
 
     def close(self) -> None:
-        """Give the line back."""
+        """Give the line back; a device that was unlocked is locked again, whoever comes next."""
+        if self._unlocked:
+            nonce = secrets.randbits(32)
+            head = protocol.pack("dt_request_t", command=_CMD["DT_CMD_HELLO"], session=nonce & 0xFFFF)
+            with contextlib.suppress(DeviceError):
+                self._line.write(encode(head + _hello_payload(nonce)))
         self._line.close()
 
     def __enter__(self) -> Self:
@@ -109,10 +130,10 @@ class LinkSession:
         return self._link.counters
 
     def hello(self) -> Hello:
-        """Open a session, which ends any other and drops an unfinished sample."""
+        """Open a session, which ends any other and drops an unfinished sample; unlocked, where the key is known."""
         self._nonce = secrets.randbits(32)
         self._effects = self._queries = 0
-        request = protocol.pack("dt_hello_t", magic=protocol.MAGIC, version=protocol.VERSION, nonce=self._nonce)
+        request = _hello_payload(self._nonce)
         nonce = self._nonce.to_bytes(4, "little")
         try:
             # A late answer to another program's hello bears that one's nonce.
@@ -135,10 +156,25 @@ class LinkSession:
                 "export and flash it again"
             )
         hello = Hello.of(self._unpack("dt_hello_reply_t", reply))
+        if fault := hello.impossible():
+            raise DeviceError(f"{self._line.url} speaks another dialect ({fault}); export and flash its firmware again")
         self._hello = hello
         self._link.outward.limit = self._link.inward.limit = hello.max_payload
         self._opened(hello)
+        if hello.locks and self._key is not None:
+            self.unlock(self._key)
         return self.info
+
+    def unlock(self, key: Key) -> None:
+        """Prove to a locked device that the key is known, now and after every hello to come.
+
+        RefusedError when it is another device's key.
+        """
+        answer = self._unpack("dt_challenge_t", self._query("DT_CMD_CHALLENGE"))
+        proof = key.proof(self.info.hash, protocol.bytes_of(answer.challenge), self._nonce)
+        self._effect("DT_CMD_UNLOCK", protocol.pack("dt_unlock_t", proof=list(proof)))
+        self._key, self._unlocked = key, True
+        self._hello = replace(self.info, locks=0)
 
     def _opened(self, hello: Hello) -> None:
         """A new session is open: for subclasses, which forget here what belonged to the old one."""
@@ -249,7 +285,8 @@ class LinkSession:
     def _refused(self, command: int, status: int) -> RefusedError:
         name, text = protocol.command_name(command), protocol.status_text(status)
         kind = RefusedSampleError if status == protocol.EVENTS_STATUS else RefusedError
-        return kind(f"the device at {self._line.url} refused {name}: {text} (status {status})", status)
+        what_to_do = _WHAT_TO_DO.get(status, "")
+        return kind(f"the device at {self._line.url} refused {name}: {text} (status {status}){what_to_do}", status)
 
     def _unpack(self, struct: str, data: bytes) -> Any:
         try:
@@ -258,3 +295,7 @@ class LinkSession:
             raise DeviceError(
                 f"{self._line.url} speaks another dialect ({error}); export and flash its firmware again"
             ) from error
+
+
+def _hello_payload(nonce: int) -> bytes:
+    return protocol.pack("dt_hello_t", magic=protocol.MAGIC, version=protocol.VERSION, nonce=nonce)
