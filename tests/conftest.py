@@ -110,11 +110,11 @@ SANITIZED = ("gcc", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-
 @pytest.fixture(scope="session")
 def native_program(
     tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[QuantModel, tuple[str, ...], Lock | None], Path]:
+) -> Callable[..., Path]:
     """Build the firmware's loop and server for this PC, by a compiler and its flags; it serves one TCP socket."""
     built: dict[tuple[bytes, Memory, tuple[str, ...], Lock | None], Path] = {}
 
-    def build(model: QuantModel, compiler: tuple[str, ...], lock: Lock | None) -> Path:
+    def build(model: QuantModel, compiler: tuple[str, ...], lock: Lock | None = None) -> Path:
         if shutil.which(compiler[0]) is None:
             pytest.skip(f"{compiler[0]} is not installed; `make setup` installs it")
         key = model.hash(), model.memory, compiler, lock
@@ -169,7 +169,7 @@ class NativeDevice:
 
 @pytest.fixture
 def native_device(
-    native_program: Callable[[QuantModel, tuple[str, ...], Lock | None], Path],
+    native_program: Callable[..., Path],
 ) -> Iterator[Callable[..., NativeDevice]]:
     """Start devices on this PC; each must still run, without a sanitizer's complaint, when the test ends."""
     started: list[NativeDevice] = []
