@@ -42,6 +42,7 @@ SMALLEST = (
     "-fno-inline-functions-called-once",
     "-fno-ivopts",
     "-fno-move-loop-invariants",
+    "-fno-schedule-insns2",
     "-fno-tree-loop-optimize",
 )
 OPTIMISATION = {

@@ -15,6 +15,9 @@
 #elif defined(__ARM_FEATURE_DSP)
 #include "drnn_lstm_dsp.h"
 #define HAS_DSP_GATES
+#endif
+
+#ifdef HAS_DSP_GATES
 #define MIX DRNN_RARE /* where something saturates, or units do not come in pairs */
 #else
 #define MIX
