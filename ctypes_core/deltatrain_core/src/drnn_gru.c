@@ -18,7 +18,8 @@
 #include "drnn_gru_dsp.h"
 #define HAS_DSP_GATES
 #define MIX DRNN_RARE /* where something saturates, or units do not come in pairs */
-#else
+#endif
+#ifndef MIX
 #define MIX
 #endif
 
