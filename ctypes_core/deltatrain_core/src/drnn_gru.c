@@ -21,7 +21,8 @@
 
 #ifdef HAS_DSP_GATES
 #define MIX DRNN_RARE /* where something saturates, or units do not come in pairs */
-#else
+#endif
+#ifndef MIX
 #define MIX
 #endif
 
