@@ -26,6 +26,7 @@ FOLDER = Path(__file__).parent / "fuzz"
 CORPUS = FOLDER / "corpus"
 MAX_PAYLOAD = 256  # small, so that what does not fit a reply is soon asked for
 MAX_BYTES = {"frame": 600, "server": 600, "image": 2400}  # of an input
+MALLOC_LIMIT_MB = 256
 TIMEOUT_S = 60  # of the clock, for an input that takes milliseconds: the machine may be busy
 SANITIZED = ("-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all")
 COVERED = ("-O1", "-fsanitize=fuzzer", "-fprofile-instr-generate", "-fcoverage-mapping")
@@ -163,6 +164,9 @@ def run(
         "seed": seed,
         "max_len": fuzzer.max_bytes,
         "timeout": TIMEOUT_S,
+        # The peak that libFuzzer looks at is, of a new process, that of its parent: what is allocated counts instead.
+        "rss_limit_mb": 0,
+        "malloc_limit_mb": MALLOC_LIMIT_MB,
         "print_final_stats": 1,
         "artifact_prefix": f"{artifacts}/",
     }

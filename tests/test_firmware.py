@@ -269,8 +269,8 @@ def test_many_emulators_at_once_have_ports_of_their_own(board: Board, elf: Path)
             assert first.info.hash == second.info.hash
 
 
-def test_a_killed_emulator_is_told_at_once(emulator: Emulator) -> None:
-    with Device.open(emulator.port, timeout=30) as device:
+def test_a_killed_emulator_is_told_once_its_line_cannot_be_opened_again(emulator: Emulator) -> None:
+    with Device.open(emulator.port, timeout=30, reopen=0.5) as device:
         os.kill(emulator.pid, signal.SIGKILL)
         started = time.monotonic()
         with pytest.raises(DeviceError, match=r"is lost.*deltatrain flash"):

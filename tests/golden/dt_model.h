@@ -17,7 +17,7 @@
 #define DT_MEMORY DRNN_HISTORY /* enum drnn_memory: the whole sample's history */
 #define DT_SEGMENT_STEPS 0 /* of DRNN_CHECKPOINTS: frames of a segment */
 #define DT_EVENT_BUDGET 0 /* events for which the history has room, in 2^-16 of all; 0: all */
-#define DT_ARENA_BYTES 1104 /* drnn_arena_size(&dt_model) */
+#define DT_ARENA_BYTES 1200 /* drnn_arena_size(&dt_model) */
 
 /* const char *const names[DT_N_OUTPUTS] = DT_OUTPUT_NAMES; */
 #define DT_OUTPUT_NAMES \

@@ -19,8 +19,7 @@
 
 #ifdef HAS_DSP_GATES
 #define MIX DRNN_RARE /* where something saturates, or units do not come in pairs */
-#endif
-#ifndef MIX
+#else
 #define MIX
 #endif
 
