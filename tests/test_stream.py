@@ -156,7 +156,8 @@ def test_everybody_trains() -> None:
 # ---- Google Speech Commands
 
 
-def test_gscd_names_say_word_and_speaker(tmp_path: Path) -> None:
+def test_gscd_names_say_word_and_speaker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(datasets.DATA_DIR_VARIABLE, raising=False)
     for name in (
         "yes/0a7c2a8d_nohash_0.wav",
         "yes/0a7c2a8d_nohash_1.wav",

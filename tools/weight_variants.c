@@ -85,6 +85,14 @@ static void apply_sums(weight_variant_t *v, drnn_t *net, uint32_t count, uint32_
     v->n_summed = 0;
 }
 
+/* Whether v_j was active at step t, in the masks as drnn_turn_masks left them: bit t % 32 stands in row j % 32 of t's block. */
+static int was_active(drnn_t *net, uint32_t t, uint32_t j)
+{
+    const uint32_t row = t - t % DRNN_MASK_BITS + j % DRNN_MASK_BITS;
+    const uint32_t *mask = &drnn_event_mask(net, 0)[row * drnn_mask_words(drnn_layer(net, 0))];
+    return (int)(mask[j / DRNN_MASK_BITS] >> (t % DRNN_MASK_BITS) & 1u);
+}
+
 /* drnn_train, with the weights of layer 0 moved by the variant. */
 int weight_variant_train(weight_variant_t *v, drnn_t *net, uint16_t label, drnn_result_t *result)
 {
@@ -98,7 +106,6 @@ int weight_variant_train(weight_variant_t *v, drnn_t *net, uint16_t label, drnn_
         return error;
     }
     memcpy(weight, v->before, count * sizeof(int16_t));
-    drnn_turn_masks(net, 0); /* the update left them turned */
     const drnn_scale_t step = step_size(net);
     const uint32_t key = drnn_random_key(net->config.seed, net->config.step - 1u, DRNN_T_WEIGHT);
     const int unit = net->result.grad_exponent + net->dm_exponent[0] - DRNN_GRAD_GUARD_BITS;
@@ -112,15 +119,15 @@ int weight_variant_train(weight_variant_t *v, drnn_t *net, uint16_t label, drnn_
         uint32_t n_events = 0;
         uint32_t value = 0;
         for (uint32_t t = 0; t < net->n_steps; ++t) {
-            const uint32_t *mask = &drnn_event_mask(net, 0)[t * drnn_mask_words(layer)];
-            for (uint32_t word = 0; word < drnn_mask_words(layer); ++word) {
-                uint32_t bits = mask[word];
-                if (word == column / DRNN_MASK_BITS && bits >> (column % DRNN_MASK_BITS) & 1u) {
-                    const uint32_t below = bits & (((uint32_t)1 << (column % DRNN_MASK_BITS)) - 1u);
-                    steps[n_events] = (uint16_t)t;
-                    deltas[n_events++] = drnn_event_value(net, 0)[value + (uint32_t)__builtin_popcount(below)];
+            for (uint32_t j = 0; j < drnn_width(layer); ++j) {
+                if (!was_active(net, t, j)) {
+                    continue;
                 }
-                value += (uint32_t)__builtin_popcount(bits);
+                if (j == column) {
+                    steps[n_events] = (uint16_t)t;
+                    deltas[n_events++] = drnn_event_value(net, 0)[value];
+                }
+                ++value;
             }
         }
         uint32_t delta_sum = 0;
