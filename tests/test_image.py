@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from equality import random_exemplars, random_model
+from struct_tables import layout, tables
 
 import deltatrain_core
 from deltatrain import image
@@ -23,43 +24,23 @@ from deltatrain.quant_model import QuantModel
 from deltatrain.scale import Scale
 
 PAGE = (Path(__file__).parent.parent / "docs" / "MODEL_FILE.md").read_text(encoding="utf-8")
-C_TYPES = {
-    "uint8_t": "u8",
-    "int8_t": "i8",
-    "uint16_t": "u16",
-    "int16_t": "i16",
-    "uint32_t": "u32",
-    "drnn_scale_t": "scale",
-    "drnn_config_t": "config",
-}
-
-
-def _tables() -> dict[str, tuple[int, list[tuple[int, str, str]]]]:
-    """Struct name -> (bytes, rows of offset, type, field) as the page has them."""
-    found = {}
-    for name, size, table in re.findall(r"^`(\w+)`, (\d+) bytes:\n\n((?:\|.*\n)+)", PAGE, re.MULTILINE):
-        rows = re.findall(r"^\| (\d+) \| ([^|]+?) \| `(\w+)` \|", table, re.MULTILINE)
-        found[name] = (int(size), [(int(at), kind, field) for at, kind, field in rows])
-    return found
+TABLES = tables(PAGE)
+NAMES = {"drnn_scale_t": "scale", "drnn_config_t": "config"}  # as the page calls them
 
 
 def test_each_struct_of_the_header_stands_on_the_page() -> None:
     header = (deltatrain_core.include_dir() / "drnn_image.h").read_text(encoding="utf-8")
     structs = set(re.findall(r"\} (drnn_\w+_t);", header))
-    assert structs and structs <= set(_tables())
+    assert structs and structs <= set(TABLES)
 
 
-@pytest.mark.parametrize("name", sorted(_tables()))
+@pytest.mark.parametrize("name", sorted(TABLES))
 def test_the_page_gives_each_fields_place(name: str) -> None:
-    def page_type(c_name: str) -> str:
-        base, _, length = c_name.partition("[")
-        return C_TYPES.get(base, base) + ("[" + length if length else "")
-
-    size, rows = _tables()[name]
-    assert rows == [(at, page_type(kind), field) for field, at, kind in protocol.layout_of(name)]
+    size, rows = TABLES[name]
+    assert (size, rows) == layout(name, NAMES)
     ends = [at + protocol.field_size(name, field) for at, _, field in rows]
     assert [at for at, _, _ in rows] == [0, *ends[:-1]]  # no holes
-    assert size == ends[-1] == protocol.size_of(name)
+    assert size == ends[-1]
 
 
 def smallest_model(make: Callable[..., QuantModel]) -> QuantModel:

@@ -16,6 +16,7 @@ import pytest
 from cffi import FFI
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from struct_tables import layout, tables
 
 import deltatrain_core
 import deltatrain_firmware
@@ -26,15 +27,7 @@ from deltatrain.quant_model import QuantModel
 from deltatrain_core.network import error_text
 
 PAGE = (Path(__file__).parent.parent / "PROTOCOL.md").read_text(encoding="utf-8")
-C_TYPES = {
-    "uint8_t": "u8",
-    "uint16_t": "u16",
-    "int16_t": "i16",
-    "uint32_t": "u32",
-    "int32_t": "i32",
-    "uint64_t": "u64",
-    "char": "char",
-}
+TABLES = tables(PAGE)
 COMMANDS = protocol.enumerators("dt_command")
 STATUS = protocol.enumerators("dt_status") | protocol.enumerators("drnn_error")
 NONCE = 0x89ABCDEF
@@ -43,33 +36,18 @@ NONCE = 0x89ABCDEF
 # ---- the page
 
 
-def _tables() -> dict[str, tuple[int, list[tuple[int, str, str]]]]:
-    """Struct name -> (bytes, rows of offset, type, field) as the page has them."""
-    found = {}
-    for name, size, table in re.findall(r"^`(\w+)`, (\d+) bytes:\n\n((?:\|.*\n)+)", PAGE, re.MULTILINE):
-        rows = re.findall(r"^\| (\d+) \| `?([^|`]+?)`? \| `(\w+)` \|", table, re.MULTILINE)
-        found[name] = (int(size), [(int(at), kind, field) for at, kind, field in rows])
-    return found
-
-
 def test_each_struct_of_the_header_stands_on_the_page() -> None:
     header = (deltatrain_firmware.include_dir() / "dt_protocol.h").read_text(encoding="utf-8")
     structs = set(re.findall(r"\} (dt_\w+_?t);", header))
-    assert structs and structs <= set(_tables())
+    assert structs and structs <= set(TABLES)
 
 
-@pytest.mark.parametrize("name", sorted(_tables()))
+@pytest.mark.parametrize("name", sorted(TABLES))
 def test_the_page_gives_each_fields_place(name: str) -> None:
-    def page_type(c_name: str) -> str:
-        base, _, length = c_name.partition("[")
-        return C_TYPES.get(base, base) + ("[" + length if length else "")
-
-    size, rows = _tables()[name]
-    layout = [(at, page_type(kind), field) for field, at, kind in protocol.layout_of(name)]
-    assert (size, rows) == (protocol.size_of(name), layout)
+    assert TABLES[name] == layout(name)
 
 
-@pytest.mark.parametrize("name", sorted(_tables()))
+@pytest.mark.parametrize("name", sorted(TABLES))
 def test_structs_have_no_holes(name: str) -> None:
     end = 0
     for field, at, _ in protocol.layout_of(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from deltatrain.errors import InputError
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(ABC):
     """What all ways have in common.
 
     Attributes
@@ -35,9 +36,9 @@ class Run:
         return f"{self.kind}:{self.name}"
 
     @property
+    @abstractmethod
     def program(self) -> str:
         """What runs the firmware or puts it on the board."""
-        raise NotImplementedError
 
     @property
     def packages(self) -> tuple[str, ...]:
