@@ -251,3 +251,19 @@ def cut(features: NDArray[np.float64], config: FeatureConfig) -> tuple[Features,
     """
     kept = features[: config.max_frames].astype(np.float32)
     return kept, features.shape[0] > config.max_frames
+
+
+def found_folder(name: str, data_dir: Path | None, source: str, *below: str) -> Path:
+    """The folder of a named data set in the users' data folder, or what lies below it.
+
+    Raises
+    ------
+    DataError
+        If no data folder was named, or it lacks that one; `source` says where to get the set.
+    """
+    if data_dir is None:
+        raise DataError(f"data set {name} needs a data folder and none was named; {source}")
+    folder = data_dir.joinpath(name, *below)
+    if not folder.is_dir():
+        raise DataError(f"data set {name} was not found: there is no folder {folder}; {source}")
+    return folder

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from deltatrain.datasets.base import Dataset
+from deltatrain.datasets.base import Dataset, found_folder
 from deltatrain.datasets.wav import Recording, extract
 from deltatrain.errors import DataError
 from deltatrain.features import FeatureConfig
@@ -40,16 +40,12 @@ def load(data_dir: Path | None, config: FeatureConfig) -> Dataset:
     DataError
         If the set is absent (says where to get it), or a file is misnamed or cannot be used.
     """
-    if data_dir is None:
-        raise DataError(f"data set fsdd needs a data folder and none was named; {_SOURCE}")
-    folder = data_dir / "fsdd" / "recordings"
-    if not folder.is_dir():
-        if (data_dir / "recordings").is_dir():
-            raise DataError(
-                f"data set fsdd was not found: there is no folder {folder}, but {data_dir / 'recordings'} "
-                "is there; name the folder that holds `fsdd`, not `fsdd` itself"
-            )
-        raise DataError(f"data set fsdd was not found: there is no folder {folder}; {_SOURCE}")
+    if data_dir is not None and not (data_dir / "fsdd" / "recordings").is_dir() and (data_dir / "recordings").is_dir():
+        raise DataError(
+            f"data set fsdd was not found: there is no folder {data_dir / 'fsdd' / 'recordings'}, but "
+            f"{data_dir / 'recordings'} is there; name the folder that holds `fsdd`, not `fsdd` itself"
+        )
+    folder = found_folder("fsdd", data_dir, _SOURCE, "recordings")
     recordings = [_parse(path) for path in folder.iterdir() if path.suffix.lower() == ".wav"]
     if not recordings:
         raise DataError(f"data set fsdd was not found: {folder} holds no wav file; {_SOURCE}")

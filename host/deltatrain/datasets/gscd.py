@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from deltatrain.datasets.base import Dataset
+from deltatrain.datasets.base import Dataset, found_folder
 from deltatrain.datasets.wav import Recording, extract
 from deltatrain.errors import DataError
 from deltatrain.features import FeatureConfig
@@ -41,11 +41,7 @@ def load(data_dir: Path | None, config: FeatureConfig) -> Dataset:
     DataError
         If the set is absent (says where to get it), or a file is misnamed or cannot be used.
     """
-    if data_dir is None:
-        raise DataError(f"data set gscd needs a data folder and none was named; {_SOURCE}")
-    folder = data_dir / "gscd"
-    if not folder.is_dir():
-        raise DataError(f"data set gscd was not found: there is no folder {folder}; {_SOURCE}")
+    folder = found_folder("gscd", data_dir, _SOURCE)
     words = sorted(p for p in folder.iterdir() if p.is_dir() and p.name != NOISE_FOLDER and not p.name.startswith("."))
     if len(words) < 2:
         raise DataError(f"data set gscd was not found: {folder} has {len(words)} folders of words; {_SOURCE}")
