@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deltatrain.datasets.base import Dataset, Features
+from deltatrain.datasets.base import Dataset, Features, found_folder
 from deltatrain.errors import DataError
 from deltatrain.features import FeatureConfig
 
@@ -48,9 +48,7 @@ def load(data_dir: Path | None, config: FeatureConfig) -> Dataset:
     DataError
         If the set is absent (says where to get it), or a file cannot be used.
     """
-    if data_dir is None:
-        raise DataError(f"data set har needs a data folder and none was named; {_SOURCE}")
-    folder = data_dir / "har" / "RawData"
+    folder = found_folder("har", data_dir, _SOURCE, "RawData")
     if not (folder / "labels.txt").is_file():
         raise DataError(f"data set har was not found: there is no file {folder / 'labels.txt'}; {_SOURCE}")
     max_frames = min(config.max_frames, FRAMES_PER_WINDOW) if config.n_bands == N_IN else FRAMES_PER_WINDOW
