@@ -46,7 +46,7 @@ SMALLEST = (
     "-fno-tree-loop-optimize",
 )
 OPTIMISATION = {
-    **{f"drnn_{name}.c": FAST for name in ("gru", "kernels", "lstm", "rnn")},
+    **{f"drnn_{name}.c": FAST for name in ("encode", "gru", "kernels", "lstm", "rnn")},
     **{f"drnn_{name}.c": SMALL for name in ("accumulators", "backward", "forward", "readout")},
 }
 # No C library: the firmware brings the three functions that the compiler asks for, libgcc the rest.
@@ -194,14 +194,15 @@ def link_flags(board: Board) -> list[str]:
 
 
 def choice_flags(model: QuantModel) -> list[str]:
-    """What builds in a model's cells, its readout and its plan of memory alone."""
+    """What builds in a model's cells, its readout and its plan of memory alone, and replay where it has exemplars."""
     chosen = {
         "CELLS": sorted({layer.cell for layer in model.layers}),
         "READOUTS": [model.readout],
         "MEMORIES": [model.memory.kind],
     }
     return [
-        f"-DDRNN_{kind}=({'|'.join(f'1u<<DRNN_{name.upper()}' for name in names)})" for kind, names in chosen.items()
+        *(f"-DDRNN_{kind}=({'|'.join(f'1u<<DRNN_{name.upper()}' for name in names)})" for kind, names in chosen.items()),
+        f"-DDRNN_REPLAY={int(model.replay is not None)}",
     ]
 
 

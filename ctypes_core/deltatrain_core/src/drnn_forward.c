@@ -5,15 +5,9 @@
 #include <string.h>
 
 #include "drnn_accumulators.h"
+#include "drnn_encode.h"
 #include "drnn_fixed.h"
 #include "drnn_history.h"
-#include "drnn_kernels.h"
-
-#include "drnn_vector.h"
-
-#if defined(__ARM_FEATURE_DSP) && !defined(DRNN_LANES)
-#include "drnn_encode_dsp.h"
-#endif
 
 void drnn_begin_layer(drnn_t *net, uint32_t l)
 {
@@ -42,71 +36,6 @@ DRNN_RARE int drnn_begin(drnn_t *net)
     return DRNN_OK;
 }
 
-/* Where the events of a step go, and what they have in common. */
-typedef struct {
-    const int16_t *weight;
-    uint32_t rows;
-    uint32_t *mask;
-    int16_t *delta;       /* the next event's place among the values */
-    drnn_entry_t *entry;  /* and in the list of the product */
-    uint32_t bits;        /* of the magnitudes of all factors, or of one less */
-} events_t;
-
-/* v, column `column`, is active: v_hat follows. M's entries that it feeds begin at `first`. */
-static inline void transmit(events_t *events, int16_t v, int16_t *v_hat, uint32_t column, uint32_t first, int shift)
-{
-    const int32_t delta = v - *v_hat; /* |v|, |v_hat| <= DRNN_V_MAX: it fits int16 */
-    const drnn_entry_t entry = drnn_m_entry(events->weight, column, events->rows, first, delta, shift);
-    *v_hat = v;
-    *events->delta++ = (int16_t)delta;
-    *events->entry++ = entry;
-    events->mask[column / DRNN_MASK_BITS] |= (uint32_t)1 << (column % DRNN_MASK_BITS);
-    events->bits |= drnn_bits(entry.factor);
-}
-
-/*
- * Encode v[count] against v_hat: where |v - v_hat| >= theta and not 0, the entry is active. `column` is that of v[0].
- * Returns the number of events.
- */
-static uint32_t encode(events_t *shared, const int16_t *v, int16_t *v_hat, uint32_t count, uint32_t column, int32_t theta,
-                       uint32_t first, int shift)
-{
-    events_t events = *shared;
-    const int32_t least = theta > 1 ? theta : 1;
-    uint32_t j = 0;
-#if defined(DRNN_LANES)
-    for (; j + DRNN_ENCODE_LANES <= count; j += DRNN_ENCODE_LANES) {
-        for (uint32_t lanes = drnn_v_beyond(&v[j], &v_hat[j], least - 1); lanes != 0; lanes &= lanes - 1u) {
-            const uint32_t k = j + drnn_lowest_bit(lanes) / 2;
-            transmit(&events, v[k], &v_hat[k], column + k, first, shift);
-        }
-    }
-#elif defined(__ARM_FEATURE_DSP)
-    const uint32_t below = (uint32_t)(least - 1) * 0x10001u;
-    const uint32_t range = 2u * below;
-    for (; j + 4 <= count; j += 4) {
-        const uint32_t low = drnn_beyond_dsp(&v[j], &v_hat[j], below, range);
-        const uint32_t high = drnn_beyond_dsp(&v[j + 2], &v_hat[j + 2], below, range);
-        if (DRNN_LIKELY((low | high) == 0)) {
-            continue;
-        }
-        uint32_t lanes = (low & 1u) | (low >> 16 & 2u) | (high & 4u) | (high >> 16 & 8u);
-        for (; lanes != 0; lanes &= lanes - 1u) {
-            const uint32_t k = j + drnn_lowest_bit(lanes);
-            transmit(&events, v[k], &v_hat[k], column + k, first, shift);
-        }
-    }
-#endif
-    for (; j < count; ++j) {
-        if ((int32_t)drnn_magnitude(v[j] - v_hat[j]) >= least) {
-            transmit(&events, v[j], &v_hat[j], column + j, first, shift);
-        }
-    }
-    const uint32_t n_active = (uint32_t)(events.delta - shared->delta);
-    *shared = events;
-    return n_active;
-}
-
 static void cell_forward(drnn_t *net, uint32_t l, uint32_t t)
 {
     switch (drnn_cell_of(drnn_layer(net, l))) {
@@ -122,7 +51,7 @@ static void cell_forward(drnn_t *net, uint32_t l, uint32_t t)
     }
 }
 
-/* How many events `encode` would find. */
+/* How many events drnn_encode would find. */
 static uint32_t count_events(const int16_t *v, const int16_t *v_hat, uint32_t count, int32_t theta)
 {
     uint32_t n_active = 0;
@@ -156,20 +85,18 @@ static void step_layer(drnn_t *net, uint32_t l, uint32_t t, const int16_t *x)
     const uint32_t start = net->n_events[l]; /* events of the steps before */
     uint32_t *mask = drnn_event_mask_of(net, l, t);
     int16_t *v_hat = drnn_v_hat(net, l);
-    events_t events = {
-        .weight = drnn_weight(net, l),
-        .rows = drnn_rows(layer),
-        .mask = mask,
-        .delta = &drnn_event_value(net, l)[start],
-        .entry = drnn_entries(net),
-    };
+    const int16_t *weight = drnn_weight(net, l);
+    const uint32_t rows = drnn_rows(layer);
+    const drnn_encoded_t inputs = {weight, rows, 0, 0, drnn_x_shift(layer), net->theta_x[l]};
+    const drnn_encoded_t hidden = {weight,       rows, layer->n_in, drnn_h_first(layer), drnn_h_shift(layer),
+                                   net->theta_h[l]};
+    drnn_events_t events = {mask, &drnn_event_value(net, l)[start], drnn_entries(net), 0};
 
     DRNN_PHASE(ENCODE);
     *drnn_event_start_of(net, l, t) = start;
     memset(mask, 0, drnn_mask_words(layer) * sizeof(uint32_t));
-    const uint32_t n_x = encode(&events, x, v_hat, layer->n_in, 0, net->theta_x[l], 0, drnn_x_shift(layer));
-    const uint32_t n_h = encode(&events, drnn_hidden(net, l), v_hat + layer->n_in, layer->n_hidden, layer->n_in,
-                                net->theta_h[l], drnn_h_first(layer), drnn_h_shift(layer));
+    const uint32_t n_x = drnn_encode(&events, &inputs, x, v_hat, layer->n_in);
+    const uint32_t n_h = drnn_encode(&events, &hidden, drnn_hidden(net, l), v_hat + layer->n_in, layer->n_hidden);
     DRNN_PHASE(FORWARD);
     drnn_m_add(net, l, n_x, n_h, events.bits);
     DRNN_PHASE(ACTIVATIONS);
@@ -179,7 +106,7 @@ static void step_layer(drnn_t *net, uint32_t l, uint32_t t, const int16_t *x)
     net->n_events[l] = start + n_x + n_h;
     net->result.active_x += l == 0 ? n_x : 0;
     net->result.active_h += l == 0 ? n_h : n_x + n_h;
-    net->result.macs_forward += events.rows * (n_x + n_h);
+    net->result.macs_forward += rows * (n_x + n_h);
 }
 
 int drnn_forward_step(drnn_t *net, uint32_t t, const int16_t *x)

@@ -41,6 +41,11 @@ static inline const drnn_layer_t *drnn_top_layer(const drnn_t *net)
 #define DRNN_MEMORIES ((1u << DRNN_HISTORY) | (1u << DRNN_CHECKPOINTS) | (1u << DRNN_INFERENCE))
 #endif
 
+/* Whether models may have exemplars. */
+#ifndef DRNN_REPLAY
+#define DRNN_REPLAY 1
+#endif
+
 static inline int drnn_is_built_in(uint32_t built_in, uint32_t value)
 {
     return value < 32u && (built_in >> value & 1u) != 0;
@@ -65,6 +70,12 @@ static inline uint32_t drnn_readout_of(const drnn_model_t *model)
 static inline uint32_t drnn_memory_of(const drnn_model_t *model)
 {
     return drnn_choice(DRNN_MEMORIES, model->memory);
+}
+
+/* What a model replays, or NULL. */
+static inline const drnn_replay_t *drnn_exemplars(const drnn_model_t *model)
+{
+    return DRNN_REPLAY ? model->replay : NULL;
 }
 
 /* Gates of a cell, G: each takes n_hidden weights of every column. */

@@ -47,9 +47,9 @@ static uint32_t frame_bytes(const drnn_model_t *model, const uint8_t *events, ui
 
 int drnn_replay_is_valid(const drnn_model_t *model)
 {
-    const drnn_replay_t *replay = model->replay;
+    const drnn_replay_t *replay = drnn_exemplars(model);
     if (replay == NULL) {
-        return 1;
+        return model->replay == NULL;
     }
     for (uint32_t k = 0; k < replay->n_exemplars; ++k) {
         if (replay->n_steps[k] < 1 || replay->n_steps[k] > model->max_steps || replay->label[k] >= model->n_outputs ||
@@ -70,11 +70,12 @@ int drnn_replay_is_valid(const drnn_model_t *model)
 
 int drnn_replay_next(const drnn_t *net)
 {
-    if (net->model->replay == NULL) {
+    const drnn_replay_t *replay = drnn_exemplars(net->model);
+    if (replay == NULL) {
         return DRNN_ERR_REPLAY;
     }
     const uint32_t key = drnn_random_key(net->config.seed, net->config.step, DRAW);
-    return (int)(((uint64_t)drnn_random_pair(key, 0) * net->model->replay->n_exemplars) >> 32); /* below 2^16 */
+    return (int)(((uint64_t)drnn_random_pair(key, 0) * replay->n_exemplars) >> 32); /* below 2^16 */
 }
 
 /* Bring x, the inputs as last sent, up to the frame at `events`; where the next one begins. */
@@ -105,19 +106,20 @@ static void give_target(drnn_t *net, uint16_t label)
 int drnn_replay(drnn_t *net, drnn_result_t *result)
 {
     const drnn_model_t *model = net->model;
-    const int k = drnn_replay_next(net);
-    if (k < 0) {
-        return k;
+    const drnn_replay_t *replay = drnn_exemplars(model);
+    if (replay == NULL) {
+        return DRNN_ERR_REPLAY;
     }
     if (drnn_memory_of(model) == DRNN_INFERENCE) {
         return DRNN_ERR_INFERENCE;
     }
-    const uint16_t label = model->replay->label[k];
-    const uint8_t *events = &model->replay->events[model->replay->start[k]];
+    const int k = drnn_replay_next(net);
+    const uint16_t label = replay->label[k];
+    const uint8_t *events = &replay->events[replay->start[k]];
     int16_t *x = drnn_replay_frame(net);
     memset(x, 0, model->layers[0].n_in * sizeof(int16_t));
     drnn_begin(net);
-    for (uint32_t t = 0; t < model->replay->n_steps[k]; ++t) {
+    for (uint32_t t = 0; t < replay->n_steps[k]; ++t) {
         events = decode_frame(model, events, x);
         if (drnn_push(net, x) < 0) {
             return DRNN_ERR_EVENTS; /* drnn_init saw that the store fits the model in all else */

@@ -13,7 +13,7 @@
  *     drnn_v_count_lost       lanes in which `rounded` is 0 and `exact` is not (where `exact` is 0, so is `rounded`), into a
  *                             counter that begins as drnn_v_no_count() and is told by drnn_v_counted
  *     drnn_v_any              all lanes or-ed: 0 where all are 0
- *     drnn_v_beyond           of DRNN_ENCODE_LANES int16: bit 2 k where |v[k] - v_hat[k]| > below; that is at most 32766
+ *     drnn_v_beyond           of DRNN_ENCODE_LANES int16: bit k where |v[k] - v_hat[k]| > below; that is at most 32766
  */
 #ifndef DRNN_VECTOR_H
 #define DRNN_VECTOR_H

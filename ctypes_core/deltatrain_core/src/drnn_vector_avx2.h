@@ -176,7 +176,9 @@ static inline uint32_t drnn_v_beyond(const int16_t *v, const int16_t *v_hat, int
 {
     const __m256i distance = _mm256_abs_epi16(_mm256_sub_epi16(drnn_load_avx2(v), drnn_load_avx2(v_hat)));
     const __m256i lanes = _mm256_cmpgt_epi16(distance, _mm256_set1_epi16((int16_t)below));
-    return (uint32_t)_mm256_movemask_epi8(lanes) & 0x55555555u;
+    const __m256i bytes = _mm256_packs_epi16(lanes, _mm256_setzero_si256()); /* of each half of eight lanes */
+    const uint32_t bits = (uint32_t)_mm256_movemask_epi8(bytes);
+    return (bits | bits >> 8) & 0xffffu;
 }
 
 #endif

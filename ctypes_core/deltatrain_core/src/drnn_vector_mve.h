@@ -154,7 +154,13 @@ static inline int drnn_v_is_zero(drnn_v32_t v)
 static inline uint32_t drnn_v_beyond(const int16_t *v, const int16_t *v_hat, int32_t below)
 {
     const int16x8_t distance = vabsq_s16(vsubq_s16(vldrhq_s16(v), vldrhq_s16(v_hat)));
-    return vcmpgtq_n_s16(distance, (int16_t)below) & 0x5555u;
+    uint32_t bits = vcmpgtq_n_s16(distance, (int16_t)below) & 0x5555u; /* two bits a lane */
+    if (bits == 0) {
+        return 0;
+    }
+    bits = (bits | bits >> 1) & 0x3333u;
+    bits = (bits | bits >> 2) & 0x0f0fu;
+    return (bits | bits >> 4) & 0xffu;
 }
 
 #endif
