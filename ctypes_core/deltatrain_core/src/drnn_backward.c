@@ -169,59 +169,24 @@ static void step_cell(drnn_t *net, uint32_t l, uint32_t t)
 /* Columns [first, end) of layer l that were active at step t into drnn_entries, ascending; returns how many there are. */
 static uint32_t active_columns(const drnn_t *net, uint32_t l, uint32_t t, uint32_t first, uint32_t end)
 {
-    const drnn_layer_t *layer = drnn_layer(net, l);
+    const uint32_t rows = drnn_rows(drnn_layer(net, l));
     const int16_t *weight = drnn_weight(net, l);
-    const uint32_t rows = drnn_rows(layer);
     const uint32_t *mask = drnn_event_mask_of(net, l, t);
-    drnn_entry_t *entries = drnn_entries(net);
-    uint32_t n_active = 0;
-    for (uint32_t word = first / DRNN_MASK_BITS; word * DRNN_MASK_BITS < end; ++word) {
-        uint32_t bits = mask[word];
-        if (word == first / DRNN_MASK_BITS) {
-            bits &= ~(uint32_t)0 << (first % DRNN_MASK_BITS);
+    drnn_entry_t *const entries = drnn_entries(net);
+    drnn_entry_t *entry = entries;
+    uint32_t wanted = ~0u << (first % DRNN_MASK_BITS);
+    for (uint32_t word = first / DRNN_MASK_BITS; word * DRNN_MASK_BITS < end; ++word, wanted = ~0u) {
+        const uint32_t start = word * DRNN_MASK_BITS;
+        if (end - start < DRNN_MASK_BITS) {
+            wanted &= ~(~0u << (end - start));
         }
-        for (; bits != 0; bits &= bits - 1) {
-            const uint32_t column = word * DRNN_MASK_BITS + drnn_lowest_bit(bits);
-            if (column >= end) {
-                break;
-            }
-            entries[n_active].place = drnn_place(weight, column * rows);
-            entries[n_active].factor = (int32_t)column;
-            ++n_active;
+        for (uint32_t bits = mask[word] & wanted; bits != 0; bits &= bits - 1u, ++entry) {
+            const uint32_t column = start + drnn_lowest_bit(bits);
+            entry->place = drnn_place(weight, column * rows);
+            entry->factor = (int32_t)column;
         }
     }
-    return n_active;
-}
-
-DRNN_RARE static int64_t rescaled_wide(int64_t product, int bits)
-{
-    return drnn_rescale(product, bits);
-}
-
-/* drnn_rescale, short where the product has 32 bits. */
-static inline int64_t rescaled(int64_t product, int bits)
-{
-    const int32_t narrow = (int32_t)product;
-    return DRNN_LIKELY(narrow == product && bits > 0) ? drnn_round_shift_narrow(narrow, bits) : rescaled_wide(product, bits);
-}
-
-DRNN_RARE static int32_t saturated_wide(int64_t value, uint32_t *saturated)
-{
-    return drnn_saturate(value, DRNN_INT32_MAX, saturated);
-}
-
-/* drnn_saturate to 32 bits, short where nothing does. */
-static inline int32_t saturated32(int64_t value, uint32_t *saturated)
-{
-    const int32_t narrow = (int32_t)value;
-    return DRNN_LIKELY(narrow == value && narrow != -DRNN_INT32_MAX - 1) ? narrow : saturated_wide(value, saturated);
-}
-
-/* sign(Delta) of the event `back` places before the end of step t's. */
-DRNN_RARE static int32_t sign_of_event(const drnn_t *net, uint32_t l, uint32_t t, uint32_t back)
-{
-    const uint32_t end = drnn_is_last_held(net, t) ? net->n_events[l] : *drnn_event_start_of(net, l, t + 1u);
-    return drnn_event_value(net, l)[end - back] > 0 ? 1 : -1; /* an event's Delta is not 0 */
+    return (uint32_t)(entry - entries);
 }
 
 /* What a layer's deltas reach on the way back: the hidden units of the step before, or those of the layer below. */
@@ -235,6 +200,22 @@ typedef struct {
     int32_t beta;            /* the regulariser's factor in the unit of these */
 } through_t;
 
+DRNN_RARE static int32_t saturated32(int64_t value, uint32_t *saturated)
+{
+    return drnn_saturate(value, DRNN_INT32_MAX, saturated);
+}
+
+/* Of any product of the event `back` places before the end of step t's. |product| <= 2^42: rescaled it is below 2^52. */
+DRNN_RARE static int32_t d_delta_any(drnn_t *net, uint32_t l, uint32_t t, const through_t *through, int64_t product,
+                                     uint32_t back)
+{
+    int64_t sum = drnn_rescale(product, through->shift);
+    if (through->beta != 0) { /* an event's Delta is not 0 */
+        sum += drnn_event_value(net, l)[drnn_event_end_of(net, l, t) - back] > 0 ? through->beta : -through->beta;
+    }
+    return saturated32(sum, &net->result.saturated_grad);
+}
+
 /* W^T dM_t over the columns active at step t, and the path through v_hat: what reaches h through its deltas is added to d_below. */
 static void through_deltas(drnn_t *net, uint32_t l, uint32_t t, const through_t *through)
 {
@@ -243,24 +224,32 @@ static void through_deltas(drnn_t *net, uint32_t l, uint32_t t, const through_t 
     const uint32_t n_active = active_columns(net, l, t, through->first, through->end);
     const drnn_entry_t *entry = drnn_entries(net);
     const int64_t *product = drnn_products(net, l);
-    uint32_t *saturated = &net->result.saturated_grad;
-    uint32_t bits = 0;
-
     drnn_dot_columns(drnn_products(net, l), drnn_weight(net, l), rows, through->dm, entry, n_active, drnn_is_even(layer));
     net->result.macs_backward += rows * n_active;
 
+    const uint32_t first = through->first;
+    int32_t *const d_hat = through->d_hat;
+    int32_t *const d_below = through->d_below;
+    const int shift = through->beta == 0 ? through->shift : 0; /* where it is above 0, products of 32 bits take little */
+    uint32_t bits = 0;
     for (uint32_t left = n_active; left > 0; --left, ++entry, ++product) {
-        const uint32_t j = (uint32_t)entry->factor - through->first;
-        int64_t sum = rescaled(*product, through->shift); /* |product| <= 2^42: below 2^52 */
-        if (through->beta != 0) {
-            sum += through->beta * sign_of_event(net, l, t, left);
+        const uint32_t j = (uint32_t)entry->factor - first;
+        const int32_t narrow = (int32_t)*product;
+        const int32_t d_delta = DRNN_LIKELY(narrow == *product && shift > 0)
+                                    ? drnn_round_shift_narrow(narrow, shift)
+                                    : d_delta_any(net, l, t, through, *product, left);
+        const int32_t hat = d_hat[j];
+        int32_t below = d_below[j];
+        int32_t sum;
+        if (DRNN_LIKELY(!__builtin_add_overflow(below, hat, &sum) && !__builtin_add_overflow(sum, d_delta, &sum) &&
+                        sum != -DRNN_INT32_MAX - 1)) {
+            below = sum;
+        } else {
+            below = saturated32((int64_t)below + hat + d_delta, &net->result.saturated_grad);
         }
-        const int32_t d_delta = saturated32(sum, saturated);
-        int32_t *below = &through->d_below[j];
-        const int32_t d_below = saturated32((int64_t)*below + through->d_hat[j] + d_delta, saturated);
-        *below = d_below;
-        through->d_hat[j] = -d_delta;
-        bits |= drnn_bits(d_below);
+        d_below[j] = below;
+        d_hat[j] = -d_delta;
+        bits |= drnn_bits(below);
     }
     *through->carried_bits |= bits;
 }

@@ -63,6 +63,12 @@ static inline uint32_t *drnn_event_start_of(const drnn_t *net, uint32_t l, uint3
     return drnn_event_start(net, l) + (t - drnn_first_step(net));
 }
 
+/* Where they end. */
+static inline uint32_t drnn_event_end_of(const drnn_t *net, uint32_t l, uint32_t t)
+{
+    return drnn_is_last_held(net, t) ? net->n_events[l] : *drnn_event_start_of(net, l, t + 1u);
+}
+
 /*
  * Events of a layer for which the window has room: every entry of every step, or a part of them, but those of one step at
  * least. At most 2^12 * 2^11 * 2^16 on the way.

@@ -75,37 +75,40 @@ int drnn_scale_greater(drnn_scale_t a, drnn_scale_t b)
     return a.e != b.e ? a.e > b.e : a.m > b.m;
 }
 
-/* Two bits of a root's square, the upper ones first, for each bit of the root: rest <= 2 root before and after. */
-static void sqrt_word(uint32_t *root, uint32_t *rest, uint32_t word, int n_bits)
+/* floor(sqrt(value)), by Newton's steps from above; value > 0. */
+static uint32_t root_of(uint32_t value)
 {
-    uint32_t r = *root;
-    uint32_t left = *rest;
-    for (word <<= 32 - n_bits; n_bits > 0; n_bits -= 2) {
-        left = left << 2 | word >> 30;
-        word <<= 2;
-        const uint32_t trial = r << 2 | 1u;
-        r <<= 1;
-        if (left >= trial) {
-            left -= trial;
-            r |= 1u;
+    uint32_t root = (uint32_t)1 << (drnn_bit_length(value) + 1) / 2; /* at most 2^16, and above */
+    for (;;) {
+        const uint32_t next = (root + value / root) / 2;
+        if (next >= root) {
+            return root;
         }
+        root = next;
     }
-    *root = r;
-    *rest = left;
 }
 
 /* As value < 2^60, its parts fit 32 bits. */
 uint32_t drnn_sqrt_ceil(uint64_t value)
 {
+    if (value == 0) {
+        return 0;
+    }
     const uint32_t high = (uint32_t)(value >> 32);
-    const uint32_t low = (uint32_t)value;
-    uint32_t root = 0;
-    uint32_t rest = 0;
-    if (high != 0) {
-        sqrt_word(&root, &rest, high, (drnn_bit_length(high) + 1) & ~1);
-        sqrt_word(&root, &rest, low, 32);
-    } else if (low != 0) {
-        sqrt_word(&root, &rest, low, (drnn_bit_length(low) + 1) & ~1);
+    uint32_t low = (uint32_t)value;
+    const uint32_t word = high != 0 ? high : low;
+    uint32_t root = root_of(word);
+    uint32_t rest = word - root * root;
+    /* Of a value beyond 32 bits two bits of the lower word for each further bit of the root: rest <= 2 root all the time. */
+    for (int i = 0; high != 0 && i < 16; ++i) {
+        rest = rest << 2 | low >> 30;
+        low <<= 2;
+        const uint32_t trial = root << 2 | 1u;
+        root <<= 1;
+        if (rest >= trial) {
+            rest -= trial;
+            root |= 1u;
+        }
     }
     return rest == 0 ? root : root + 1;
 }

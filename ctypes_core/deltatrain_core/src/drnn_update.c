@@ -41,12 +41,7 @@ typedef struct {
     int quotient_shift;
 } stepper_t;
 
-static uint64_t square(int32_t value)
-{
-    return (uint64_t)((int64_t)value * value);
-}
-
-static uint64_t sum_of_squares(const int16_t *values, uint32_t count)
+__attribute__((noinline)) static uint64_t sum_of_squares(const int16_t *values, uint32_t count)
 {
     int64_t sum = 0;
     uint32_t i = 0;
@@ -57,26 +52,41 @@ static uint64_t sum_of_squares(const int16_t *values, uint32_t count)
     i = count & ~7u;
     sum = (int64_t)drnn_squares_mve(values, i);
 #elif defined(__ARM_FEATURE_DSP)
-    if ((uintptr_t)values % 4 == 0) {
-        const int16_t *const end = values + (count & ~7u);
+    if ((uintptr_t)values % 4 == 0 && count >= 8) {
+        const int16_t *value = values;
         i = count & ~7u;
-        while (values != end) {
-            __asm__ volatile("ldm %1!, {r2-r5}\n"
-                             "smlald %Q0, %R0, r2, r2\n"
-                             "smlald %Q0, %R0, r3, r3\n"
-                             "smlald %Q0, %R0, r4, r4\n"
-                             "smlald %Q0, %R0, r5, r5\n"
-                             : "+r"(sum), "+r"(values)
-                             :
-                             : "r2", "r3", "r4", "r5", "memory");
-        }
-        values -= i;
+        __asm__("1:\n"
+                "ldm %1!, {r2-r5}\n"
+                "smlald %Q0, %R0, r2, r2\n"
+                "smlald %Q0, %R0, r3, r3\n"
+                "smlald %Q0, %R0, r4, r4\n"
+                "smlald %Q0, %R0, r5, r5\n"
+                "cmp %1, %2\n"
+                "bne 1b\n"
+                : "+r"(sum), "+r"(value)
+                : "r"(values + i)
+                : "r2", "r3", "r4", "r5", "cc", "memory");
     }
 #endif
     for (; i < count; ++i) {
         sum += (int32_t)values[i] * values[i];
     }
     return (uint64_t)sum;
+}
+
+/* Columns below n_in that a step's mask tells of. */
+static uint32_t count_inputs(const uint32_t *mask, uint32_t n_in)
+{
+    uint32_t count = 0;
+    for (uint32_t first = 0; first < n_in; first += DRNN_MASK_BITS) {
+        const uint32_t left = n_in - first;
+        uint32_t bits = *mask++;
+        bits &= left < DRNN_MASK_BITS ? ((uint32_t)1 << left) - 1u : ~0u;
+        for (; bits != 0; bits &= bits - 1u) {
+            ++count;
+        }
+    }
+    return count;
 }
 
 /*
@@ -88,22 +98,16 @@ static uint64_t layer_bound(const drnn_t *net, uint32_t l)
     const drnn_layer_t *layer = drnn_layer(net, l);
     const uint32_t count = drnn_m_count(layer);
     const int x_shift = 2 * (DRNN_H_FRAC_BITS - layer->x_frac_bits);
-    const int16_t *event = drnn_event_value(net, l);
     uint64_t bound = 0;
     const uint32_t first = drnn_first_step(net);
     for (uint32_t t = first; t < first + drnn_steps_held(net); ++t) {
         const int16_t *dm = drnn_gates_of(net, l, t);
         const uint64_t dm_squared = sum_of_squares(dm, count);
-        uint64_t x_squared = 0;
-        uint64_t h_squared = 0;
-        const uint32_t *mask = drnn_event_mask_of(net, l, t);
-        for (uint32_t word = 0; word < drnn_mask_words(layer); ++word) {
-            for (uint32_t bits = mask[word]; bits != 0; bits &= bits - 1) {
-                const uint32_t column = word * DRNN_MASK_BITS + drnn_lowest_bit(bits);
-                uint64_t *sum = column < layer->n_in ? &x_squared : &h_squared;
-                *sum += square(*event++);
-            }
-        }
+        const int16_t *values = drnn_event_value(net, l) + *drnn_event_start_of(net, l, t);
+        const uint32_t n_events = drnn_event_end_of(net, l, t) - *drnn_event_start_of(net, l, t);
+        const uint32_t n_x = count_inputs(drnn_event_mask_of(net, l, t), layer->n_in);
+        const uint64_t x_squared = sum_of_squares(values, n_x);
+        const uint64_t h_squared = sum_of_squares(values + n_x, n_events - n_x);
         const uint64_t delta_squared =
             (x_squared << x_shift) + h_squared + (t == 0 ? (uint64_t)DRNN_ONE_Q28 : 0); /* the bias: a Delta of 1 */
         bound += (uint64_t)drnn_sqrt_ceil(dm_squared) * drnn_sqrt_ceil(delta_squared);
