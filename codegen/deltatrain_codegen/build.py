@@ -47,7 +47,7 @@ SMALLEST = (
 )
 OPTIMISATION = {
     **{f"drnn_{name}.c": FAST for name in ("encode", "gru", "kernels", "lstm", "rnn")},
-    **{f"drnn_{name}.c": SMALL for name in ("accumulators", "backward", "forward", "readout")},
+    **{f"drnn_{name}.c": SMALL for name in ("accumulators", "backward", "forward")},
 }
 # No C library: the firmware brings the three functions that the compiler asks for, libgcc the rest.
 LINK_FLAGS = ("-nostdlib", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,--fatal-warnings")

@@ -26,6 +26,10 @@
 
 #include "drnn_types.h"
 
+#ifndef DRNN_REPLAY
+#define DRNN_REPLAY 1 /* whether replay is built in, so that models may have exemplars */
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -41,11 +41,6 @@ static inline const drnn_layer_t *drnn_top_layer(const drnn_t *net)
 #define DRNN_MEMORIES ((1u << DRNN_HISTORY) | (1u << DRNN_CHECKPOINTS) | (1u << DRNN_INFERENCE))
 #endif
 
-/* Whether models may have exemplars. */
-#ifndef DRNN_REPLAY
-#define DRNN_REPLAY 1
-#endif
-
 static inline int drnn_is_built_in(uint32_t built_in, uint32_t value)
 {
     return value < 32u && (built_in >> value & 1u) != 0;

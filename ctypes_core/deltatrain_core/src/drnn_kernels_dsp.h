@@ -23,11 +23,11 @@
  * What the two functions below share: for n_blocks blocks of eight rows, sums over all entries of rows(entry) * factor. n and
  * n_blocks are not 0; the first block's rows are `bytes` beyond the places.
  *
- * r4-r11 sums, r12 the list, lr the block's offset, r2 rows, r3 factor, r0 and r1 data. The loop over the list is unrolled
- * by eight and entered in its middle, so that any length takes the same instructions an entry; where it is entered and where
- * it goes from its end lie on the stack:
+ * r4-r11 sums, r12 the list, lr the block's offset, r2 rows, r3 factor, r0 and r1 data; at 3 r0 is where the sums are. The loop
+ * over the list is unrolled by eight and entered in its middle, so that any length takes the same instructions an entry; where
+ * it is entered and where it goes from its end lie on the stack:
  *
- *     +0 list   +4 entry   +8 exit after a round   +12 end of the list   +16 exit after the last   +20 sums   +24 offset of the end
+ *     +0 sums   +4 their end   +8 list   +12 exit after a round   +16 end of the list   +20 exit after the last   +24 entry
  */
 #define DRNN_BLOCKS_BEGIN(first_entry) \
     ".syntax unified\n" \
@@ -35,25 +35,25 @@
     "sub sp, sp, #28\n" \
     "ldr r4, [sp, #64]\n" \
     "mov lr, r1\n" \
-    "add r4, r1, r4, lsl #4\n" \
-    "strd r0, r4, [sp, #20]\n" \
-    "add r4, r2, r3, lsl #3\n" \
-    "adr r5, 4f\n" \
-    "orr r5, r5, #1\n" \
-    "strd r4, r5, [sp, #12]\n" \
+    "mov r12, r2\n" \
+    "add r1, r0, r4, lsl #5\n" \
+    "add r8, r2, r3, lsl #3\n" \
+    "adr r9, 4f\n" \
+    "orr r9, r9, #1\n" \
+    "mov r7, r9\n" \
     "adr r6, .Ldrnn_blocks_loop\n" \
     "orr r6, r6, #1\n" \
     "subs r3, r3, #" first_entry "\n" \
     "it eq\n"                           /* none left: straight to the end of the block */ \
-    "moveq r6, r5\n" \
+    "moveq r6, r9\n" \
     "cmp r3, #8\n" \
     "it hi\n"                           /* after a round there may be another */ \
-    "addhi r5, r6, #.Ldrnn_blocks_more - .Ldrnn_blocks_loop\n" \
+    "addhi r7, r6, #.Ldrnn_blocks_more - .Ldrnn_blocks_loop\n" \
     "rsb r4, r3, #0\n" \
     "and r4, r4, #7\n"                  /* entries of the first round that are left out */ \
-    "mov r7, #(.Ldrnn_blocks_end - .Ldrnn_blocks_loop) / 8\n" \
-    "mla r3, r4, r7, r6\n" \
-    "stm sp, {r2, r3, r5}\n" \
+    "mov r5, #(.Ldrnn_blocks_end - .Ldrnn_blocks_loop) / 8\n" \
+    "mla r10, r4, r5, r6\n" \
+    "stm sp, {r0-r2, r7-r10}\n" \
     "mov r4, #0\n" \
     "msr apsr_nzcvq, r4\n"
 
@@ -71,15 +71,15 @@
     multiply "bb r10, r1, r3" add10 "\n" \
     multiply "tb r11, r1, r3" add11 "\n"
 
-/* The block's end: its sums are stored, and the next block begins at 3, with r0 where its sums are. */
+/* The block's end: its sums are stored, and the next block begins at 3 with the whole list. */
 #define DRNN_BLOCKS_REST \
     ".balign 4\n" \
     "4:\n" \
-    "ldrd r0, r1, [sp, #20]\n" \
+    "ldm sp, {r0, r1, r12}\n" \
     "add lr, lr, #16\n" \
     "stm r0!, {r4-r11}\n" \
-    "str r0, [sp, #20]\n" \
-    "cmp lr, r1\n" \
+    "str r0, [sp]\n" \
+    "cmp r0, r1\n" \
     "bne 3b\n"
 
 /* The loop itself; no function to be called. */
@@ -92,13 +92,13 @@ DRNN_BLOCKS static void drnn_blocks_loop_dsp(void)
             DRNN_BLOCKS_ENTRY("smla", ", r4", ", r5", ", r6", ", r7", ", r8", ", r9", ", r10", ", r11")
             ".endr\n"
             ".Ldrnn_blocks_end:\n"
-            "ldr pc, [sp, #8]\n"
+            "ldr pc, [sp, #12]\n"
             ".balign 4\n"
             ".Ldrnn_blocks_more:\n"
-            "ldr r0, [sp, #12]\n"
+            "ldr r0, [sp, #16]\n"
             "cmp r12, r0\n"
             "bne .Ldrnn_blocks_loop\n"
-            "ldr pc, [sp, #16]\n");
+            "ldr pc, [sp, #20]\n");
 }
 
 /* sums[8 n_blocks] += them. Returns the Q flag: not 0 where a sum exceeded 32 bits. */
@@ -108,7 +108,7 @@ drnn_add_blocks_dsp(int32_t *sums, uint32_t bytes, const drnn_entry_t *entries, 
     __asm__(DRNN_BLOCKS_BEGIN("0")
             "3:\n"
             "ldm r0, {r4-r11}\n"
-            "ldm sp, {r12, pc}\n" /* the list, and into the loop over it */
+            "ldr pc, [sp, #24]\n" /* into the loop over the list */
             DRNN_BLOCKS_REST
             "mrs r0, apsr\n"
             "and r0, r0, #0x08000000\n"
@@ -122,9 +122,8 @@ drnn_sum_blocks_dsp(int32_t *sums, uint32_t bytes, const drnn_entry_t *entries, 
 {
     __asm__(DRNN_BLOCKS_BEGIN("1")
             "3:\n"
-            "ldr r12, [sp, #0]\n"
             DRNN_BLOCKS_ENTRY("smul", "", "", "", "", "", "", "", "")
-            "ldr pc, [sp, #4]\n"
+            "ldr pc, [sp, #24]\n"
             DRNN_BLOCKS_REST
             "add sp, sp, #28\n"
             "pop {r4-r11, pc}\n");

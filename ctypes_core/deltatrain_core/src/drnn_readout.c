@@ -6,22 +6,38 @@
 
 #include "drnn_fixed.h"
 #include "drnn_internal.h"
+#include "drnn_kernels.h"
+
+#define OUTPUTS_AT_ONCE 8u
+
+/* Rows of W_o from output k on, OUTPUTS_AT_ONCE or as many as there are, each with its factor, or without; returns how many. */
+static uint32_t rows_from(const drnn_t *net, uint32_t k, const int16_t *factors, drnn_entry_t entries[OUTPUTS_AT_ONCE])
+{
+    const uint32_t n_hidden = drnn_top_layer(net)->n_hidden;
+    uint32_t n = 0;
+    for (; n < OUTPUTS_AT_ONCE && k < net->model->n_outputs; ++n, ++k) {
+        entries[n].place = drnn_place(drnn_readout_weight(net), k * n_hidden);
+        entries[n].factor = factors == NULL ? 0 : factors[k];
+    }
+    return n;
+}
 
 void drnn_readout_forward(drnn_t *net)
 {
-    const uint32_t n_hidden = drnn_top_layer(net)->n_hidden;
+    const drnn_layer_t *top = drnn_top_layer(net);
     const int acc_frac_bits = net->model->readout_frac_bits + DRNN_H_FRAC_BITS;
-    const int16_t *h = drnn_top_hidden(net);
     uint32_t saturated = 0; /* a logit beyond +-32768 stays the largest or the smallest: nothing to report */
-    for (uint32_t k = 0; k < net->model->n_outputs; ++k) {
-        const int16_t *w = &drnn_readout_weight(net)[k * n_hidden];
-        /* below DRNN_MAX_WIDTH * 2^15 * 2^14 + 2^31 * 2^5 < 2^40 */
-        int64_t acc = drnn_readout_bias(net)[k] * ((int64_t)1 << (acc_frac_bits - DRNN_BIAS_FRAC_BITS));
-        for (uint32_t j = 0; j < n_hidden; ++j) {
-            acc += w[j] * (int32_t)h[j];
+    drnn_entry_t rows[OUTPUTS_AT_ONCE];
+    int64_t products[OUTPUTS_AT_ONCE];
+    uint32_t n;
+    for (uint32_t first = 0; (n = rows_from(net, first, NULL, rows)) != 0; first += n) {
+        drnn_dot_columns(products, drnn_readout_weight(net), top->n_hidden, drnn_top_hidden(net), rows, n, drnn_is_even(top));
+        for (uint32_t k = first; k < first + n; ++k) {
+            const int64_t bias = drnn_readout_bias(net)[k] * ((int64_t)1 << (acc_frac_bits - DRNN_BIAS_FRAC_BITS));
+            /* below DRNN_MAX_WIDTH * 2^15 * 2^14 + 2^31 * 2^5 < 2^40 */
+            drnn_logits(net)[k] = drnn_saturate(drnn_round_shift(bias + products[k - first], acc_frac_bits - DRNN_LOGIT_FRAC_BITS),
+                                                DRNN_INT32_MAX, &saturated);
         }
-        drnn_logits(net)[k] = drnn_saturate(drnn_round_shift(acc, acc_frac_bits - DRNN_LOGIT_FRAC_BITS),
-                                            DRNN_INT32_MAX, &saturated);
     }
 }
 
@@ -74,20 +90,46 @@ static const int16_t *hidden_of(const drnn_t *net, uint32_t t)
     return h;
 }
 
+/* sums [n_hidden] = W_o^T d; 0 where one of them may have exceeded 32 bits. */
+static int sum_outputs(const drnn_t *net, const int16_t *d, int32_t *sums)
+{
+    const drnn_layer_t *top = drnn_top_layer(net);
+    drnn_entry_t rows[OUTPUTS_AT_ONCE];
+    uint32_t n;
+    memset(sums, 0, top->n_hidden * sizeof(int32_t));
+    for (uint32_t first = 0; (n = rows_from(net, first, d, rows)) != 0; first += n) {
+        if (!drnn_add_columns(sums, drnn_readout_weight(net), 0, top->n_hidden, rows, n, drnn_is_even(top))) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* The sum of unit j alone: below DRNN_MAX_OUTPUTS * 2^15 * 2^14 = 2^37. */
+DRNN_RARE static int64_t sum_of_unit(const drnn_t *net, const int16_t *d, uint32_t j)
+{
+    const uint32_t n_hidden = drnn_top_layer(net)->n_hidden;
+    int64_t sum = 0;
+    for (uint32_t k = 0; k < net->model->n_outputs; ++k) {
+        sum += drnn_readout_weight(net)[k * n_hidden + j] * (int32_t)d[k];
+    }
+    return sum;
+}
+
 /* dL/dh_t += W_o^T d, in the carried gradients' unit. */
 static void add_to_d_hidden(drnn_t *net, const int16_t *d)
 {
-    const uint32_t n_hidden = drnn_top_layer(net)->n_hidden;
     const uint32_t top = net->model->n_layers - 1u;
     int32_t *d_hidden = drnn_d_hidden(net, top);
+    int32_t *sums = (int32_t *)(void *)drnn_products(net, top); /* which no product needs now */
     const int shift = net->model->readout_frac_bits - DRNN_GRAD_GUARD_BITS; /* in [4, 9] */
     uint32_t *saturated = &net->result.saturated_grad;
-    for (uint32_t j = 0; j < n_hidden; ++j) {
-        int64_t sum = 0; /* below DRNN_MAX_OUTPUTS * 2^15 * 2^14 = 2^37 */
-        for (uint32_t k = 0; k < net->model->n_outputs; ++k) {
-            sum += drnn_readout_weight(net)[k * n_hidden + j] * (int32_t)d[k];
-        }
-        drnn_add_to(&d_hidden[j], drnn_saturate(drnn_round_shift(sum, shift), DRNN_INT32_MAX, saturated), saturated);
+    const int fits = sum_outputs(net, d, sums);
+    for (uint32_t j = 0; j < drnn_layer(net, top)->n_hidden; ++j) {
+        const int32_t rounded =
+            fits ? drnn_round_shift_narrow(sums[j], shift)
+                 : drnn_saturate(drnn_round_shift(sum_of_unit(net, d, j), shift), DRNN_INT32_MAX, saturated);
+        drnn_add_to(&d_hidden[j], rounded, saturated);
         net->carried_bits[top] |= drnn_bits(d_hidden[j]);
     }
 }

@@ -290,16 +290,17 @@ static void step_narrow(const stepper_t *s, int16_t *weight, uint32_t element, c
 #elif defined(DRNN_LANES)
         row = drnn_step_mve(w, sums, rows, counter, m, shift, saturated);
         counter += row / 2 * DRNN_RANDOM_STRIDE;
-#elif defined(HAS_DSP_STEP)
-        while (shift == 0 && row + DRNN_STEP_BLOCK <= rows && (uintptr_t)w % 4 == 0) { /* as a rule once, to the end */
-            const uint32_t n = (rows - row) / DRNN_STEP_BLOCK;
-            row += drnn_step_blocks_dsp(w + row, &counter, sums + row, m, n);
-            for (uint32_t end = row + DRNN_STEP_BLOCK; row < end && row + 2 <= rows; row += 2, counter += DRNN_RANDOM_STRIDE) {
-                step_pair(w + row, drnn_mix(counter), quotient(sums[row], m, 0), quotient(sums[row + 1], m, 0), saturated);
-            }
-        }
 #endif
-        for (; row + 2 <= rows; row += 2, counter += DRNN_RANDOM_STRIDE) {
+        for (;; row += 2, counter += DRNN_RANDOM_STRIDE) {
+#ifdef HAS_DSP_STEP
+            const uint32_t n = (rows - row) / DRNN_STEP_BLOCK;
+            if (shift == 0 && n > 0 && (uintptr_t)w % 4 == 0) { /* as a rule once, to the end */
+                row += drnn_step_blocks_dsp(w + row, &counter, sums + row, m, n);
+            }
+#endif
+            if (row + 2 > rows) {
+                break;
+            }
             step_pair(w + row, drnn_mix(counter), quotient(sums[row], m, shift), quotient(sums[row + 1], m, shift),
                       saturated);
         }
@@ -366,7 +367,7 @@ static void update_bias(const stepper_t *s, int32_t *bias, const int16_t *sums, 
         const uint32_t random = random_of(s, i);
         if (is_short) { /* as `stepped`, the quotient of a product below 2^31 */
             const uint32_t addend = random >> down << up; /* below 2^31 */
-            const int64_t value = (int64_t)bias[i] - drnn_shift_narrow(sums[i] * s->m + (int64_t)addend, s->shift);
+            const int64_t value = (int64_t)bias[i] - drnn_shift_narrow((int64_t)sums[i] * (int32_t)s->m + addend, s->shift);
             bias[i] = drnn_saturate(value, DRNN_INT32_MAX, s->saturated);
         } else {
             bias[i] = stepped(s, bias[i], sums[i], random, DRNN_INT32_MAX);

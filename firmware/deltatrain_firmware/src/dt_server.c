@@ -470,6 +470,7 @@ static int32_t learn(dt_server_t *server, const uint8_t *payload, uint32_t n, ui
     return end_sample(server, NULL, out);
 }
 
+#if DRNN_REPLAY
 static int32_t replay(dt_server_t *server, const uint8_t *payload, uint32_t n, uint8_t *out)
 {
     (void)payload;
@@ -491,6 +492,16 @@ static int32_t replay(dt_server_t *server, const uint8_t *payload, uint32_t n, u
     add_to_totals(&server->totals, &result);
     return put_outcome(server, &result, spent, out);
 }
+#else
+static int32_t replay(dt_server_t *server, const uint8_t *payload, uint32_t n, uint8_t *out)
+{
+    (void)server;
+    (void)payload;
+    (void)n;
+    (void)out;
+    return DRNN_ERR_REPLAY;
+}
+#endif
 
 static int32_t infer(dt_server_t *server, const uint8_t *payload, uint32_t n, uint8_t *out)
 {
