@@ -117,6 +117,20 @@ PORTABLE void dot_rows(int64_t *products, const int16_t *base, uint32_t row, uin
     }
 }
 
+/* drnn_add_columns, of any rows and entries. */
+PORTABLE int add_any(int32_t *sums, const int16_t *base, uint32_t first, uint32_t end, const drnn_entry_t *entries, uint32_t n)
+{
+    while (first < end && n > 0) {
+        const uint32_t n_run = run_length(entries, n);
+        if (!add_run(sums, base, first, end, entries, n_run)) {
+            return 0;
+        }
+        entries += n_run;
+        n -= n_run;
+    }
+    return 1;
+}
+
 int drnn_add_columns(int32_t *sums, const int16_t *base, uint32_t first, uint32_t end, const drnn_entry_t *entries,
                      uint32_t n, int is_even)
 {
@@ -131,23 +145,17 @@ int drnn_add_columns(int32_t *sums, const int16_t *base, uint32_t first, uint32_
     }
 #elif defined(HAS_DSP_BLOCKS)
     const uint32_t n_blocks = is_even ? (end - first) / DRNN_DSP_ROWS : 0;
-    if (n_blocks > 0) {
-        if (drnn_add_blocks_dsp(&sums[first], 2 * first, entries, n, n_blocks)) {
-            return 0;
-        }
-        first += n_blocks * DRNN_DSP_ROWS;
+    const uint32_t done = n_blocks * DRNN_DSP_ROWS;
+    if (DRNN_LIKELY(done != 0 && first + done == end)) {
+        return drnn_add_blocks_dsp(&sums[first], 2 * first, entries, n, n_blocks);
     }
+    if (done != 0 && !drnn_add_blocks_dsp(&sums[first], 2 * first, entries, n, n_blocks)) {
+        return 0;
+    }
+    first += done;
 #endif
     (void)is_even; /* vectors may lie anywhere */
-    while (first < end && n > 0) {
-        const uint32_t n_run = run_length(entries, n);
-        if (!add_run(sums, base, first, end, entries, n_run)) {
-            return 0;
-        }
-        entries += n_run;
-        n -= n_run;
-    }
-    return 1;
+    return add_any(sums, base, first, end, entries, n);
 }
 
 void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const drnn_entry_t *entries, uint32_t n,
@@ -160,9 +168,9 @@ void drnn_sum_columns(int32_t *sums, const int16_t *base, uint32_t rows, const d
     row = n > 0 ? drnn_sum_blocks_mve(sums, rows, entries, n) : 0;
 #elif defined(HAS_DSP_BLOCKS)
     const uint32_t n_blocks = is_even && n > 0 ? rows / DRNN_DSP_ROWS : 0;
-    if (n_blocks > 0) {
+    row = n_blocks * DRNN_DSP_ROWS;
+    if (row != 0) {
         drnn_sum_blocks_dsp(sums, 0, entries, n, n_blocks);
-        row = n_blocks * DRNN_DSP_ROWS;
     }
 #endif
     (void)is_even; /* vectors may lie anywhere */

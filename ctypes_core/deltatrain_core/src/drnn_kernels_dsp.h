@@ -38,11 +38,9 @@
     "mov r12, r2\n" \
     "add r1, r0, r4, lsl #5\n" \
     "add r8, r2, r3, lsl #3\n" \
-    "adr r9, 4f\n" \
-    "orr r9, r9, #1\n" \
+    "adr.w r9, 4f + 1\n" \
     "mov r7, r9\n" \
-    "adr r6, .Ldrnn_blocks_loop\n" \
-    "orr r6, r6, #1\n" \
+    "adr.w r6, .Ldrnn_blocks_loop + 1\n" \
     "subs r3, r3, #" first_entry "\n" \
     "it eq\n"                           /* none left: straight to the end of the block */ \
     "moveq r6, r9\n" \
@@ -101,8 +99,8 @@ DRNN_BLOCKS static void drnn_blocks_loop_dsp(void)
             "ldr pc, [sp, #20]\n");
 }
 
-/* sums[8 n_blocks] += them. Returns the Q flag: not 0 where a sum exceeded 32 bits. */
-DRNN_BLOCKS static uint32_t
+/* sums[8 n_blocks] += them. Returns 1, or 0 where a sum exceeded 32 bits: the Q flag. */
+DRNN_BLOCKS static int
 drnn_add_blocks_dsp(int32_t *sums, uint32_t bytes, const drnn_entry_t *entries, uint32_t n, uint32_t n_blocks)
 {
     __asm__(DRNN_BLOCKS_BEGIN("0")
@@ -111,7 +109,8 @@ drnn_add_blocks_dsp(int32_t *sums, uint32_t bytes, const drnn_entry_t *entries, 
             "ldr pc, [sp, #24]\n" /* into the loop over the list */
             DRNN_BLOCKS_REST
             "mrs r0, apsr\n"
-            "and r0, r0, #0x08000000\n"
+            "mvn r0, r0\n"
+            "ubfx r0, r0, #27, #1\n"
             "add sp, sp, #28\n"
             "pop {r4-r11, pc}\n");
 }

@@ -120,12 +120,18 @@ static void transpose_bits(uint32_t *rows, uint32_t stride)
 {
     uint32_t low = 0x0000ffffu; /* of each group of 2 `half` bits the lower half */
     for (uint32_t half = 16; half != 0; half >>= 1, low ^= low << half) {
-        for (uint32_t i = 0; i < DRNN_MASK_BITS; i = (i + half + 1u) & ~half) {
-            uint32_t *upper = &rows[i * stride];
-            uint32_t *lower = upper + half * stride;
-            const uint32_t differ = ((*upper >> half) ^ *lower) & low;
-            *lower ^= differ;
-            *upper ^= differ << half;
+        uint32_t *upper = rows;
+        uint32_t *lower = rows + half * stride;
+        for (uint32_t i = 0; i < DRNN_MASK_BITS; i += 2u * half) {
+            for (uint32_t k = half; k != 0; --k) {
+                const uint32_t differ = ((*upper >> half) ^ *lower) & low;
+                *lower ^= differ;
+                *upper ^= differ << half;
+                lower += stride;
+                upper += stride;
+            }
+            upper = lower;
+            lower += half * stride;
         }
     }
 }
@@ -233,17 +239,17 @@ uint32_t drnn_events_of_column(drnn_t *net, uint32_t l, uint32_t column, uint32_
     const uint32_t words = drnn_mask_words(drnn_layer(net, l));
     const uint32_t m_count = drnn_m_count(drnn_layer(net, l));
     const uint32_t *mask = &drnn_event_mask(net, l)[column % DRNN_MASK_BITS * words + column / DRNN_MASK_BITS];
-    const uint32_t n_held = drnn_steps_held(net);
+    const uint32_t *const end = mask + drnn_mask_rows(drnn_steps_held(net)) * words;
     const int16_t *dm = drnn_gates(net, l);
     const int16_t *values = drnn_event_value(net, l);
-    uint32_t *const cursors = drnn_event_start(net, l);
+    uint32_t *cursors = drnn_event_start(net, l);
     drnn_entry_t *entry = drnn_entries(net);
     uint32_t sum = 0;
-    for (uint32_t row = 0; row < n_held; row += DRNN_MASK_BITS, mask += DRNN_MASK_BITS * words) {
-        for (uint32_t bits = *mask; bits != 0; bits &= bits - 1) {
-            const uint32_t i = row + drnn_lowest_bit(bits);
+    for (; mask != end; mask += DRNN_MASK_BITS * words, cursors += DRNN_MASK_BITS, first += DRNN_MASK_BITS * m_count) {
+        for (uint32_t bits = *mask; bits != 0; bits &= bits - 1u) {
+            const uint32_t i = drnn_lowest_bit(bits);
             const int32_t delta = values[cursors[i]++];
-            entry->place = drnn_place(dm, i * m_count + first);
+            entry->place = drnn_place(dm, first + i * m_count);
             entry->factor = delta;
             ++entry;
             sum += drnn_magnitude(delta);
@@ -360,18 +366,20 @@ static void update_column(drnn_t *net, uint32_t l, drnn_scale_t step, uint32_t c
 /* Biases [count] by sums of at most 2^15 [count]. */
 static void update_bias(const stepper_t *s, int32_t *bias, const int16_t *sums, uint32_t count)
 {
-    const int is_short = s->shift > 0 && s->shift < 32;
-    const int up = s->shift > RANDOM_BITS ? s->shift - RANDOM_BITS : 0; /* of the random bits, or down */
-    const int down = s->shift < RANDOM_BITS ? RANDOM_BITS - s->shift : 0;
-    for (uint32_t i = 0; i < count; ++i) {
-        const uint32_t random = random_of(s, i);
-        if (is_short) { /* as `stepped`, the quotient of a product below 2^31 */
-            const uint32_t addend = random >> down << up; /* below 2^31 */
-            const int64_t value = (int64_t)bias[i] - drnn_shift_narrow((int64_t)sums[i] * (int32_t)s->m + addend, s->shift);
-            bias[i] = drnn_saturate(value, DRNN_INT32_MAX, s->saturated);
-        } else {
-            bias[i] = stepped(s, bias[i], sums[i], random, DRNN_INT32_MAX);
+    uint32_t i = 0;
+    if (s->shift > 0 && s->shift < 32) { /* as `stepped`: product and addend are below 2^31, the step as well */
+        const int up = s->shift > RANDOM_BITS ? s->shift - RANDOM_BITS : 0; /* of the random bits, or down */
+        const int down = s->shift < RANDOM_BITS ? RANDOM_BITS - s->shift : 0;
+        const int32_t m = (int32_t)s->m;
+        uint32_t random = 0;
+        for (; i < count; ++i) {
+            random = i % 2u ? random >> 16 : drnn_random_pair(s->key, i / 2u);
+            const uint32_t addend = (random & 0xffffu) >> down << up;
+            drnn_add_to(&bias[i], -drnn_shift_narrow((int64_t)sums[i] * m + addend, s->shift), s->saturated);
         }
+    }
+    for (; i < count; ++i) {
+        bias[i] = stepped(s, bias[i], sums[i], random_of(s, i), DRNN_INT32_MAX);
     }
 }
 
