@@ -35,7 +35,8 @@ COMPILE_FLAGS = (
     "-Werror",
 )
 # Loops that a training step spends its time in go by speed, where -O2 takes fewer instructions than -O3 and less flash;
-# what a step spends some time in goes by size, and all else by size whatever it takes.
+# what a step spends some time in goes by size, or by speed too where loops are not in assembly; all else by size whatever it
+# takes.
 FAST, SMALL = ("-O2",), ("-Os",)
 SMALLEST = (
     *SMALL,
@@ -46,8 +47,14 @@ SMALLEST = (
     "-fno-tree-loop-optimize",
 )
 OPTIMISATION = {
-    **{f"drnn_{name}.c": FAST for name in ("encode", "gru", "kernels", "lstm", "rnn")},
-    **{f"drnn_{name}.c": SMALL for name in ("accumulators", "backward", "forward")},
+    "size": {
+        **{f"drnn_{name}.c": FAST for name in ("encode", "gru", "kernels", "lstm", "rnn")},
+        **{f"drnn_{name}.c": SMALL for name in ("accumulators", "backward", "forward")},
+    },
+    "speed": {
+        f"drnn_{name}.c": FAST
+        for name in ("accumulators", "backward", "encode", "forward", "gru", "kernels", "lstm", "readout", "rnn", "update")
+    },
 }
 # No C library: the firmware brings the three functions that the compiler asks for, libgcc the rest.
 LINK_FLAGS = ("-nostdlib", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,--fatal-warnings")
@@ -127,7 +134,8 @@ def export(
     if built_in is not None:
         sources += built_in.sources
         flags += store_flags(built_in)
-    compile_and_link(compiler, board, sources, flags, elf, tell, lambda name: OPTIMISATION.get(name, SMALLEST))
+    optimisation = OPTIMISATION[board.optimise]
+    compile_and_link(compiler, board, sources, flags, elf, tell, lambda name: optimisation.get(name, SMALLEST))
     if lock is not None:
         elf.chmod(0o600)  # it holds the key
     size = measure(elf)

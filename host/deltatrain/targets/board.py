@@ -33,6 +33,8 @@ class Board:
         The program, e.g. `arm-none-eabi-gcc`; `compiler_apt` are the Debian packages that bring it.
     arch_flags : tuple of str
         What the compiler needs to know of the processor.
+    optimise : str
+        `speed` where the loops that a training step spends its time in are the compiler's, else `size`.
     sources : tuple of Path
         C files beside those that every board shares.
     linker_script : Path
@@ -62,6 +64,7 @@ class Board:
     compiler: str
     compiler_apt: tuple[str, ...]
     arch_flags: tuple[str, ...]
+    optimise: str
     sources: tuple[Path, ...]
     linker_script: Path
     elf_machine: str
@@ -134,6 +137,7 @@ class Board:
             compiler=compiler["program"],
             compiler_apt=tuple(compiler["apt"]),
             arch_flags=tuple(compiler["flags"]),
+            optimise=compiler.get("optimise", "size"),
             sources=tuple((folder / name).resolve() for name in text["sources"]),
             linker_script=(folder / text["linker_script"]).resolve(),
             flash_origin=text["flash"]["origin"],
