@@ -282,7 +282,19 @@ def test_the_emulated_core_replays(tmp_path: Path) -> None:
     settings = Settings.of(model, replay_rate=2.0)
     built = export(model, board, tmp_path / "with")
     without = export(replace(model, replay=None), board, tmp_path / "without")
-    assert model.replay_bytes <= built.flash_bytes - without.flash_bytes < model.replay_bytes + 400
+    store = store_of(model)
+    end = int(store.starts[1])
+    one = replace(
+        model,
+        replay=replace(
+            store,
+            events=store.events[:end],
+            **{name: getattr(store, name)[:1] for name in ("starts", "n_steps", "labels", "names")},
+        ),
+    )
+    fewer = export(one, board, tmp_path / "fewer")
+    assert abs(built.flash_bytes - fewer.flash_bytes - (model.replay_bytes - one.replay_bytes)) <= 8  # and nothing beside
+    assert without.flash_bytes + one.replay_bytes + 400 < fewer.flash_bytes  # replay itself is left out
     assert 0 <= built.arena_bytes - without.arena_bytes <= 2 * 11 + 8
     with Emulator.start(board, built.elf) as emulator, Device.open(emulator.port) as device:
         device.check_model(model.hash())

@@ -168,9 +168,9 @@ void drnn_readout_backward(drnn_t *net, uint32_t t)
         return;
     }
     const int16_t *h = hidden_of(net, t);
-    add_to_d_hidden(net, d);
     net->readout_bound += bound_of(net, d, h);
     if (drnn_readout_of(net->model) != DRNN_LAST) { /* else it is d (x) h_T: the update forms it */
         add_to_gradient(net, d, h);
     }
+    add_to_d_hidden(net, d); /* last, for its sums may lie where h does */
 }
