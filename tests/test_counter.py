@@ -18,7 +18,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 import deltatrain_firmware
-from deltatrain.bench import PHASES, Desk
+from deltatrain.bench import FIXED, PHASES, BoardRow, Case, Desk
+from deltatrain.bench.board import _cost
+from deltatrain.bench.rows import description
 from deltatrain.cli import main
 from deltatrain.errors import DeviceError, InputError
 from deltatrain.targets import Board, Counter, Probe, parse_target
@@ -177,8 +179,6 @@ def assert_phases_add_up(row: dict[str, Any], unit: str) -> None:
 
 
 def test_a_counter_that_stands_still_is_told() -> None:
-    from deltatrain.bench.board import _cost
-
     with pytest.raises(DeviceError, match="stands still; if a debugger is attached"):
         _cost(Desk(board_of(DISCOVERY), "socket://127.0.0.1:1"), Counter.of("stm32f4", "cycles", 1), 0, 0)
 
@@ -197,3 +197,33 @@ def test_a_port_with_nothing_behind_is_told(tmp_path: Path, monkeypatch: pytest.
             desk.running(tmp_path / "x.elf"),
         ):
             pass
+
+
+@pytest.mark.parametrize(("unit", "cost"), [("cycles", 123_456), ("microseconds", 7716.0)])
+def test_the_table_says_what_is_counted(unit: str, cost: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(desk: Desk, cases: list[Case], *__: object, **___: object) -> list[BoardRow]:
+        row = BoardRow(
+            **description(cases[0], FIXED),
+            unit=unit,
+            cost=cost,
+            clock_hz=16_000_000 if unit == "cycles" else None,
+            columns=12,
+            n_columns=12,
+            phases=dict.fromkeys(PHASES[1:], cost / 8),
+            hooks=1,
+            ram_bytes=1000,
+            ram={"stack": 1000},
+            stack_high_water=600,
+        )
+        assert unit in row.to_dict() and "cost" not in row.to_dict()
+        with pytest.raises(InputError, match=f"tells {unit}, not instructions"):
+            print(desk, row.instructions)
+        return [row]
+
+    monkeypatch.setattr("deltatrain.cli.bench.bench_board", measured)
+    outcome = bench("--target", DISCOVERY, "--port", "/dev/ttyUSB0")
+    assert outcome.exit_code == 0, outcome.output
+    assert f"{cost:,}" in outcome.stdout and "instructions" not in outcome.stdout
+    words = {"cycles": "cycles by phase", "microseconds": "µs by phase"}[unit]
+    assert words in outcome.stdout
+    assert ("cycles at 16 MHz" in outcome.stdout) == (unit == "cycles")

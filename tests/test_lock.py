@@ -319,7 +319,7 @@ def test_the_page_tells_what_is_locked() -> None:
     page = (Path(__file__).parent.parent / "PROTOCOL.md").read_text()
     rows = dict(re.findall(r"^\| (neither|1|2) \| (.*) \|$", page, re.MULTILINE))
     told = {who: set(re.findall(r"[A-Z_]{3,}", row.replace("; FRAMES with", ""))) for who, row in rows.items()}
-    assert told["neither"] == {"HELLO", "UNLOCK"} | OPEN.keys()
+    assert told["neither"] == {"HELLO", "UNLOCK", "PHASES"} | OPEN.keys()
     assert told["1"] == {"COMMIT", "FORGET"} | READING.keys() | WRITING.keys()
     assert told["2"] == RECOGNISING.keys()
 

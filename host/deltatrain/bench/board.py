@@ -136,7 +136,7 @@ def _fixed_rows(desk: Desk, cases: Sequence[Case], folder: Path, tell: Progress)
         hooked_counter = device.counter
     if hooked_counter != counter:
         raise DeviceError(
-            f"the counter of {board.target} told {counter.unit}, and then {hooked_counter.unit}; reset the board, try again"
+            f"the counter of {board.target} told {counter.unit}, then {hooked_counter.unit}; reset the board, try again"
         )
     rows = []
     for case, total, (with_hooks, ticks) in zip(cases, totals, split, strict=True):

@@ -218,7 +218,7 @@ def _show(console: Console, rows: Sequence[Row]) -> None:
     if of_boards:
         unit = _UNITS[of_boards[0].unit]
         clock = of_boards[0].clock_hz
-        title += "" if clock is None else f"; {clock / 1e6:g} million cycles are a second"
+        title += "" if clock is None else f", cycles at {clock / 1e6:g} MHz"
         columns = (*head, "engine", unit, "MACs", "per MAC", "RAM", "of fixed")
         console.print(table(columns, [(*shape(row), *_total(row), of_fixed(row)) for row in of_boards], title))
         split = [(*shape(row), *(f"{count:,}" for count in row.phases.values())) for row in of_boards if row.phases]

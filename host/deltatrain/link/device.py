@@ -301,7 +301,7 @@ class Device(LinkSession):
         return Statistics(**{field.name: int(getattr(raw, field.name)) for field in fields(Statistics)})
 
     def phases(self) -> NDArray[np.int64]:
-        """Ticks by phase of a training step so far, modulo 2^32; RefusedError of firmware without hooks (dt_phase.h)."""
+        """Ticks so far by phase of a training step, modulo 2^32; RefusedError of firmware without hooks for them."""
         reply = self._query("DT_CMD_PHASES")
         return self._values(reply, "<u4", (len(reply) // 4,)).astype(np.int64)
 

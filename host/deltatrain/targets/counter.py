@@ -29,7 +29,7 @@ class Counter:
 
     @staticmethod
     def of(board: str, kind: str, hz: int) -> Counter:
-        """What is known of it by what the firmware says: its board, what its ticks are, and how many there are a second.
+        """What is known of it by what the firmware says: its board, what its ticks are, how many there are a second.
 
         The same firmware may run on a chip and in an emulator: only where its timer has the emulated one's rate are
         its ticks taken for instructions.
