@@ -90,7 +90,7 @@ def test_a_step_on_a_board_equals_the_reference(cell: str, name: str, tmp_path: 
     model = float_model(case)
     built = export_baseline(model, board, tmp_path)
     assert built.ram_bytes == sum(built.ram.values())
-    with Emulator.start(board, built.elf) as emulator, BaselineDevice(emulator.port, 30.0) as device:
+    with Emulator.start(board, built.elf) as emulator, BaselineDevice(emulator.port, 30.0, board.name) as device:
         device.send(case.inputs)
         for clip in CLIPS:  # each starts from the initial parameters
             done = device.train(case.steps, LABEL, RATE, clip)

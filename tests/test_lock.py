@@ -291,8 +291,8 @@ OPEN = {"STATISTICS": b"", "CHALLENGE": b""}
 @pytest.mark.parametrize("inference", [False, True])
 def test_each_command_is_locked_or_open(native_device: Any, tiny_model: QuantModel, inference: bool) -> None:
     """Every command of the protocol is in one of the tables above, so that a new one cannot be forgotten."""
-    stored = {"COMMIT", "FORGET"}  # whose handlers need a store
-    known = {"NONE", "HELLO", "UNLOCK"} | stored | READING.keys() | WRITING.keys() | RECOGNISING.keys() | OPEN.keys()
+    built_in = {"COMMIT", "FORGET", "PHASES"}  # where there is a store, or hooks
+    known = {"NONE", "HELLO", "UNLOCK"} | built_in | READING.keys() | WRITING.keys() | RECOGNISING.keys() | OPEN.keys()
     assert known == set(protocol.COMMANDS.values())
     with RawLine(native_device(tiny_model, QUICKLY, Lock(KEY, inference)).port) as line:
         hello = protocol.unpack("dt_hello_reply_t", line.hello()[1])
@@ -319,7 +319,7 @@ def test_the_page_tells_what_is_locked() -> None:
     page = (Path(__file__).parent.parent / "PROTOCOL.md").read_text()
     rows = dict(re.findall(r"^\| (neither|1|2) \| (.*) \|$", page, re.MULTILINE))
     told = {who: set(re.findall(r"[A-Z_]{3,}", row.replace("; FRAMES with", ""))) for who, row in rows.items()}
-    assert told["neither"] == {"HELLO", "UNLOCK"} | OPEN.keys()
+    assert told["neither"] == {"HELLO", "UNLOCK", "PHASES"} | OPEN.keys()
     assert told["1"] == {"COMMIT", "FORGET"} | READING.keys() | WRITING.keys()
     assert told["2"] == RECOGNISING.keys()
 

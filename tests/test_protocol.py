@@ -482,7 +482,7 @@ def test_what_changes_the_weights_ends_the_sample(line: RawLine, command: str) -
     assert line.ask("TRAIN", sequence + 1, TRAIN_1) == (STATUS["DRNN_ERR_STATE"], b"")
 
 
-@pytest.mark.parametrize("number", [0x00, 0x05, 0x0F, 0x1F, 0x7F, 0x80, 0x95, 0xFF])
+@pytest.mark.parametrize("number", [0x00, 0x05, 0x06, 0x0F, 0x1F, 0x7F, 0x80, 0x95, 0xFF])
 def test_unknown_commands_are_refused(line: RawLine, number: int) -> None:
     line.send(encode(protocol.pack("dt_request_t", command=number, sequence=1, session=NONCE & 0xFFFF)))
     assert line.receive() == (number | protocol.REPLY_FLAG, 1, STATUS["DT_ERR_COMMAND"], b"")

@@ -105,7 +105,8 @@ static const uint8_t key[DT_KEY_BYTES] = {1, 2, 3};
 
 /* By the locks of the device: enum dt_locks. */
 #define PLATFORM(which)                                                                                                   \
-    {.board = "fuzz", .counter_hz = 1000000, .ticks = ticks, .memory = memory, .key = (which) ? key : NULL, .locks = (which)}
+    {.board = "fuzz", .counter_hz = 1000000, .ticks = ticks, .memory = memory, .key = (which) ? key : NULL, .locks = (which), \
+     .moment = ticks}
 static const dt_platform_t platforms[] = {PLATFORM(0), PLATFORM(1), PLATFORM(2), PLATFORM(3)};
 
 /* ---- flash, whose every use is as the store promises */

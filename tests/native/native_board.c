@@ -65,6 +65,11 @@ uint64_t dt_board_ticks(void)
     return ++ticks;
 }
 
+uint64_t dt_board_moment(void)
+{
+    return dt_board_ticks();
+}
+
 uint16_t dt_board_fault(uint32_t *address)
 {
     *address = 0;

@@ -28,6 +28,8 @@ typedef struct {
     uint64_t ticks;         /* of the board's counter, spent in the training step */
     float loss;             /* before it, in nats */
     uint32_t stack_high_water; /* bytes of the stack ever used */
+    uint32_t counter_hz;    /* ticks per second */
+    uint32_t counter;       /* enum dt_counter: what they are */
 } baseline_trained_t;
 
 /* The answer has `count` floats. */

@@ -64,7 +64,15 @@ static int32_t train(const uint8_t *payload, uint32_t n, uint8_t *answer)
     const uint64_t ticks = dt_board_ticks() - start;
     dt_memory_t used;
     dt_memory(&used);
-    const baseline_trained_t trained = {.ticks = ticks, .loss = loss, .stack_high_water = used.stack_high_water};
+    const baseline_trained_t trained = {
+        .ticks = ticks,
+        .loss = loss,
+        .stack_high_water = used.stack_high_water,
+        .counter_hz = dt_board_counter_hz(),
+#ifdef DT_CPU_HZ
+        .counter = dt_board_counter(),
+#endif
+    };
     memcpy(answer, &trained, sizeof trained);
     return (int32_t)sizeof trained;
 }

@@ -34,6 +34,7 @@ enum dt_command {
     DT_CMD_READ_TENSOR = 0x03,
     DT_CMD_STATISTICS = 0x04,
     DT_CMD_CHALLENGE = 0x05,
+    DT_CMD_PHASES = 0x06,
     DT_CMD_SET_CONFIG = 0x10,         /* from here on: commands with an effect, executed once each */
     DT_CMD_WRITE_TENSOR = 0x11,
     DT_CMD_RESET_WEIGHTS = 0x12,
@@ -109,6 +110,12 @@ enum dt_locks {
     DT_LOCK_INFERENCE = 2             /* samples that are only recognised */
 };
 
+/* What the ticks of a device's counter are, as far as it knows. */
+enum dt_counter {
+    DT_COUNTER_TIMER = 0,             /* of a timer: time, and whatever the target's own timer counts by */
+    DT_COUNTER_CYCLES = 1             /* cycles of the processor */
+};
+
 /* The device's non-volatile store. */
 enum dt_store {
     DT_STORE_NONE = 0,                /* it has none */
@@ -142,7 +149,8 @@ typedef struct {
     uint16_t store;                   /* enum dt_store */
     uint32_t commits;                 /* number of the last commit; counts up over the device's life; 0: none */
     uint32_t committed_step;          /* `step` at the last commit */
-    uint32_t reserved;                /* 0 */
+    uint16_t counter;                 /* enum dt_counter: what ticks are */
+    uint16_t reserved;                /* 0 */
     uint8_t hash[DRNN_HASH_BYTES];    /* SHA-256 of the quantised model */
     char board[DT_BOARD_NAME_BYTES];  /* the target's name, padded with zeros */
 } dt_hello_reply_t;

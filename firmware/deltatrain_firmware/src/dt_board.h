@@ -13,8 +13,11 @@
 /* The target's name, as in board.toml. */
 extern const char dt_board_name[];
 
-/* Ticks per second of dt_board_ticks. */
+/* Ticks per second of dt_board_ticks; known after dt_board_init. */
 uint32_t dt_board_counter_hz(void);
+
+/* Of a board with DT_CPU_HZ, whose ticks may be cycles of its processor: enum dt_counter, which they are. Likewise. */
+uint16_t dt_board_counter(void);
 
 /* Start clocks, the serial line and the counter. Called once, before the rest. */
 void dt_board_init(void);
@@ -39,5 +42,8 @@ uint16_t dt_board_fault(uint32_t *address);
  * without one need not provide it: dt_board.c has a 0.
  */
 uint32_t dt_board_entropy(void);
+
+/* Of firmware with a lock: a time that an outsider can hardly meet again. dt_board.c has dt_board_ticks. */
+uint64_t dt_board_moment(void);
 
 #endif

@@ -146,6 +146,9 @@ static int32_t hello(dt_server_t *server, const dt_request_t *head, const uint8_
     reply.commits = server->store.commits;
     reply.committed_step = server->store.step;
 #endif
+#ifdef DT_CPU_HZ
+    reply.counter = server->platform->counter;
+#endif
     reply.fault = server->platform->fault;
     reply.fault_address = server->platform->fault_address;
     memcpy(reply.hash, model->hash, sizeof reply.hash);
@@ -569,7 +572,7 @@ static int32_t challenge(dt_server_t *server, const uint8_t *payload, uint32_t n
 {
     (void)payload;
     (void)n;
-    dt_lock_challenge(&server->lock, server->platform->ticks(), out);
+    dt_lock_challenge(&server->lock, server->platform->moment(), out);
     return sizeof(dt_challenge_t);
 }
 
@@ -578,6 +581,17 @@ static int32_t unlock(dt_server_t *server, const uint8_t *payload, uint32_t n, u
     (void)n;
     (void)out;
     return dt_lock_unlock(&server->lock, payload);
+}
+#endif
+
+#ifdef DT_PHASE_H
+static int32_t phases(dt_server_t *server, const uint8_t *payload, uint32_t n, uint8_t *out)
+{
+    (void)server;
+    (void)payload;
+    (void)n;
+    memcpy(out, dt_phase_ticks, sizeof dt_phase_ticks);
+    return sizeof dt_phase_ticks;
 }
 #endif
 
@@ -601,6 +615,9 @@ static const entry_t entries[] = {
 #ifdef DT_LOCK
     {DT_CMD_CHALLENGE, 0, 0, 0, challenge},
     {DT_CMD_UNLOCK, 0, sizeof(dt_unlock_t), sizeof(dt_unlock_t), unlock},
+#endif
+#ifdef DT_PHASE_H
+    {DT_CMD_PHASES, 0, 0, 0, phases},
 #endif
 };
 

@@ -41,12 +41,16 @@ typedef struct {
     uint32_t counter_hz;                   /* ticks per second */
     uint64_t (*ticks)(void);               /* never goes backwards */
     void (*memory)(dt_memory_t *memory);
+#ifdef DT_CPU_HZ
+    uint16_t counter;                      /* enum dt_counter: what ticks are; else those of a timer */
+#endif
     uint16_t fault;                        /* enum dt_fault, of the restart before this run */
     uint32_t fault_address;
 #ifdef DT_LOCK
     const uint8_t *key;                    /* [DT_KEY_BYTES], or NULL for none */
     uint8_t locks;                         /* enum dt_locks: what it locks */
     uint32_t entropy;                      /* unforeseeable, where the board has a source of it; else 0 */
+    uint64_t (*moment)(void);              /* hardly met again */
 #endif
 } dt_platform_t;
 

@@ -31,6 +31,9 @@ int main(void)
     dt_platform_t platform = {
         .board = dt_board_name,
         .counter_hz = dt_board_counter_hz(),
+#ifdef DT_CPU_HZ
+        .counter = dt_board_counter(),
+#endif
         .ticks = dt_board_ticks,
         .memory = dt_memory,
     };
@@ -39,6 +42,7 @@ int main(void)
     platform.key = dt_key;
     platform.locks = DT_LOCK;
     platform.entropy = dt_board_entropy();
+    platform.moment = dt_board_moment;
 #endif
     /* An error is not lost: the server answers every hello with it. */
     (void)dt_server_init(&link.server, &platform, &dt_model, arena, sizeof arena);

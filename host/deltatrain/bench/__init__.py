@@ -1,7 +1,8 @@
-"""What a training step costs: on an emulated board in instructions, on this computer in time; against others."""
+"""What a training step costs: on a board in instructions or cycles, on this computer in time; against others."""
 
 from deltatrain.bench.board import PHASES, bench, bench_board
 from deltatrain.bench.cases import SPARSITIES, Case, Shape, bench_frames, bench_model, find_case
+from deltatrain.bench.desk import Desk
 from deltatrain.bench.host import bench_host
 from deltatrain.bench.rows import BOARD_ENGINES, FIXED, FLOAT, HOST_ENGINES, TORCH, BoardRow, HostRow, Row
 
@@ -15,6 +16,7 @@ __all__ = [
     "TORCH",
     "BoardRow",
     "Case",
+    "Desk",
     "HostRow",
     "Row",
     "Shape",

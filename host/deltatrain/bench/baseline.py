@@ -19,6 +19,7 @@ from deltatrain.link.line import Line
 from deltatrain.model import FloatModel
 from deltatrain.quantize import dequantize
 from deltatrain.reference import Network
+from deltatrain.targets import Counter
 
 Float32 = NDArray[np.float32]
 
@@ -50,19 +51,21 @@ def check_loss(case: Case, network: Network, loss: float) -> None:
 class Trained:
     """`baseline_trained_t`: what a training step took, and the loss before it."""
 
+    counter: Counter
     ticks: int
     loss: float
     stack_high_water: int
 
 
 class BaselineDevice:
-    """The baseline's firmware behind a serial line; close it after use.
+    """The baseline's firmware for a board of this name behind a serial line; close it after use.
 
     DeviceError where it does not answer, or refuses.
     """
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, board: str) -> None:
         self._line, self._decoder, self._timeout = Line(url), Decoder(), timeout
+        self._board = board
         self._sequence = 0
 
     def __enter__(self) -> BaselineDevice:
@@ -84,7 +87,9 @@ class BaselineDevice:
         answer = self._exchange("BASELINE_TRAIN", order)
         raw: Any = _ffi.new("baseline_trained_t *")
         _ffi.memmove(raw, answer, _ffi.sizeof("baseline_trained_t"))
-        return Trained(int(raw.ticks), float(raw.loss), int(raw.stack_high_water))
+        kind = protocol.COUNTERS.get(raw.counter, f"counter {raw.counter}")
+        counter = Counter.of(self._board, kind, int(raw.counter_hz))
+        return Trained(counter, int(raw.ticks), float(raw.loss), int(raw.stack_high_water))
 
     def parameters(self, count: int) -> Float32:
         """All parameters as they are now, in the order of float_naive.h."""

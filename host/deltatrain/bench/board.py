@@ -1,26 +1,22 @@
-"""What a training step costs on an emulated board, in instructions: of the trainer, and of the float32 network."""
+"""What a training step costs on a board, in what its counter tells: of the trainer, and of the float32 network."""
 
 from __future__ import annotations
 
-import json
-import socket
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-
-import numpy as np
-from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import SymbolTableSection
-from numpy.typing import NDArray
+from typing import Any
 
 from deltatrain.bench.baseline import BaselineDevice, check_loss, float_model
 from deltatrain.bench.cases import LABEL, SPARSITIES, Case, configure, find_case
+from deltatrain.bench.desk import Desk
 from deltatrain.bench.rows import FIXED, FLOAT, BoardRow, description
-from deltatrain.errors import BuildError, DeviceError, InputError
+from deltatrain.errors import BuildError, DeviceError
 from deltatrain.link import Device
 from deltatrain.link.results import DeviceResult
-from deltatrain.targets import Board, Emulator
+from deltatrain.targets import Board, Counter
+from deltatrain.targets.counter import CYCLES, MICROSECONDS
 from deltatrain_codegen import export
 from deltatrain_codegen.baseline import export_baseline
 from deltatrain_core import StepResult
@@ -53,7 +49,7 @@ def bench(
     n_layers: int = 1,
     engines: Sequence[str] = (FIXED,),
 ) -> list[BoardRow]:
-    """Train one step at each sparsity on an emulated board: rows by sparsity, and within it by engine.
+    """Train one step at each sparsity on a board that is emulated: rows by sparsity, and within it by engine.
 
     Parameters
     ----------
@@ -64,27 +60,25 @@ def bench(
     Raises
     ------
     InputError
-        If a sparsity cannot be had, or the board's counter does not tell instructions.
+        If a sparsity cannot be had.
     BuildError
         If a network does not fit the board.
     DeviceError
         If device and host disagree on the outcome.
     """
     cases = [find_case(cell, n_in, n_hidden, steps, sparsity, n_layers) for sparsity in sparsities]
-    return bench_board(board, cases, engines, tell)
+    return bench_board(Desk(board), cases, engines, tell)
 
 
 def bench_board(
-    board: Board, cases: Sequence[Case], engines: Sequence[str], tell: Progress, need_all: bool = True
+    desk: Desk, cases: Sequence[Case], engines: Sequence[str], tell: Progress, need_all: bool = True
 ) -> list[BoardRow]:
     """As `bench`, of cases of one network; without `need_all`, `float-naive` is left out where it does not fit."""
-    if board.ticks_per_instruction is None:
-        raise InputError(f"the counter of {board.target} does not tell instructions; name an emulated board")
     by_engine = []
     with tempfile.TemporaryDirectory(prefix="deltatrain-") as folder:
         for engine in engines:
             try:
-                by_engine.append(_MEASURE[engine](board, cases, Path(folder), tell))
+                by_engine.append(_MEASURE[engine](desk, cases, Path(folder), tell))
             except BuildError as error:
                 if need_all or engine != FLOAT:
                     raise
@@ -97,50 +91,64 @@ def _with_speedups(rows: Sequence[BoardRow]) -> list[BoardRow]:
     fixed = next((row for row in rows if row.engine == FIXED), None)
     if fixed is None:
         return list(rows)
-    ratios = {row.engine: round(row.instructions / fixed.instructions, 3) for row in rows if row.engine != FIXED}
+    # Each firmware looks for itself whether the cycle counter counts.
+    comparable = [row for row in rows if row is not fixed and row.unit == fixed.unit]
+    ratios = {row.engine: round(row.cost / fixed.cost, 3) for row in comparable}
     return [replace(row, speedup=ratios) if row is fixed else row for row in rows]
 
 
-def _instructions(board: Board, ticks: int) -> int:
-    assert board.ticks_per_instruction is not None
-    numerator, denominator = board.ticks_per_instruction
-    return ticks * denominator // numerator
+def _cost(desk: Desk, counter: Counter, *ticks: int) -> float:
+    """What calls took, in the counter's unit."""
+    if not sum(ticks):
+        raise DeviceError(
+            f"the counter of {desk.board.target} stands still; if a debugger is attached, detach it and reset the board"
+        )
+    return _rounded(counter, sum(counter.units(count) for count in ticks))
 
 
-def _fixed_rows(board: Board, cases: Sequence[Case], folder: Path, tell: Progress) -> list[BoardRow]:
-    model = cases[0].model
+def _rounded(counter: Counter, cost: float) -> float:
+    """Without what floating point added to a sum of microseconds."""
+    return round(cost, 1) if counter.unit == MICROSECONDS else cost
+
+
+def _unit(counter: Counter) -> dict[str, Any]:
+    """The fields of BoardRow that tell what was counted, by name."""
+    return {"unit": counter.unit, "clock_hz": counter.hz if counter.unit == CYCLES else None}
+
+
+def _fixed_rows(desk: Desk, cases: Sequence[Case], folder: Path, tell: Progress) -> list[BoardRow]:
+    board, model = desk.board, cases[0].model
     tell(f"building the trainer for {board.target}")
     plain = export(model, board, folder / "plain")
     tell("building it with hooks between the phases")
     hooked = export(model, board, folder / "phases", phases=True)
     tell("training")
-    with Emulator.start(board, plain.elf) as emulator, Device.open(emulator.port, timeout=TIMEOUT_S) as device:
+    with desk.running(plain.elf) as port, Device.open(port, timeout=TIMEOUT_S) as device:
         totals = [_on_device(device, case) for case in cases]
         stack = device.statistics().stack_high_water
-    monitor = folder / "monitor"
-    arguments = ("-qmp", f"unix:{monitor},server=on,wait=off")
+        counter = device.counter
     split = []
-    with (
-        Emulator.start(board, hooked.elf, arguments) as emulator,
-        Device.open(emulator.port, timeout=TIMEOUT_S) as device,
-    ):
+    with desk.running(hooked.elf) as port, Device.open(port, timeout=TIMEOUT_S) as device:
         for case in cases:
-            before = _phase_ticks(monitor, hooked.elf)
+            before = device.phases()
             result = _on_device(device, case)
-            split.append((result, _phase_ticks(monitor, hooked.elf) - before))
+            split.append((result, (device.phases() - before) % 2**32))
+        hooked_counter = device.counter
+    if hooked_counter != counter:
+        raise DeviceError(
+            f"the counter of {board.target} told {counter.unit}, then {hooked_counter.unit}; reset the board, try again"
+        )
     rows = []
     for case, total, (with_hooks, ticks) in zip(cases, totals, split, strict=True):
-        instructions = total.instructions or 0
-        told = description(case, FIXED)
-        phases = {name: _instructions(board, int(count)) for name, count in zip(PHASES[1:], ticks[1:], strict=True)}
+        cost = _cost(desk, counter, *total.ticks)
         row = BoardRow(
-            **told,
-            instructions=instructions,
-            instructions_per_mac=round(instructions / told["macs"], 3),
+            **description(case, FIXED),
+            **_unit(counter),
+            cost=cost,
             columns=total.columns_updated,
             n_columns=case.n_columns,
-            phases=phases,
-            hooks=(with_hooks.instructions or 0) - instructions,
+            phases={name: counter.units(int(count)) for name, count in zip(PHASES[1:], ticks[1:], strict=True)},
+            hooks=_rounded(counter, _cost(desk, counter, *with_hooks.ticks) - cost),
             ram_bytes=plain.ram_bytes,
             ram=plain.ram,
             stack_high_water=stack,
@@ -149,27 +157,22 @@ def _fixed_rows(board: Board, cases: Sequence[Case], folder: Path, tell: Progres
     return rows
 
 
-def _float_rows(board: Board, cases: Sequence[Case], folder: Path, tell: Progress) -> list[BoardRow]:
+def _float_rows(desk: Desk, cases: Sequence[Case], folder: Path, tell: Progress) -> list[BoardRow]:
     model = float_model(cases[0])
     network = model.network()
-    tell(f"building the float32 network for {board.target}")
-    size = export_baseline(model, board, folder / FLOAT)
+    tell(f"building the float32 network for {desk.board.target}")
+    size = export_baseline(model, desk.board, folder / FLOAT)
     tell("training")
     rows = []
-    with (
-        Emulator.start(board, size.elf) as emulator,
-        BaselineDevice(emulator.port, TIMEOUT_S) as device,
-    ):
+    with desk.running(size.elf) as port, BaselineDevice(port, TIMEOUT_S, desk.board.name) as device:
         for case in cases:
             device.send(case.inputs)
             done = device.train(case.steps, LABEL, float(case.model.learning_rate), float(case.model.clip))
             check_loss(case, network, done.loss)
-            told = description(case, FLOAT)
-            instructions = _instructions(board, done.ticks)
             row = BoardRow(
-                **told,
-                instructions=instructions,
-                instructions_per_mac=round(instructions / told["macs"], 3),
+                **description(case, FLOAT),
+                **_unit(done.counter),
+                cost=_cost(desk, done.counter, done.ticks),
                 columns=case.n_columns,
                 n_columns=case.n_columns,
                 phases={},
@@ -198,28 +201,3 @@ def _on_device(device: Device, case: Case) -> DeviceResult:
                 "they were built from different sources; run `make setup`"
             )
     return result
-
-
-def _phase_ticks(monitor: Path, elf: Path) -> NDArray[np.int64]:
-    """The firmware's counters, read from its memory through QEMU's monitor."""
-    with elf.open("rb") as file:
-        table = ELFFile(file).get_section_by_name(".symtab")
-        assert isinstance(table, SymbolTableSection)
-        (address,) = (s["st_value"] for s in table.iter_symbols() if s.name == "dt_phase_ticks")
-    command = {"command-line": f"xp /{len(PHASES)}wx {address:#x}"}
-    with socket.socket(socket.AF_UNIX) as line:
-        line.settimeout(TIMEOUT_S)
-        line.connect(str(monitor))
-        with line.makefile("rw") as file_of_line:
-            file_of_line.readline()
-            for request in (
-                {"execute": "qmp_capabilities"},
-                {"execute": "human-monitor-command", "arguments": command},
-            ):
-                file_of_line.write(json.dumps(request) + "\n")
-                file_of_line.flush()
-                answer = json.loads(file_of_line.readline())
-                while "event" in answer:
-                    answer = json.loads(file_of_line.readline())
-    words = [word for text in answer["return"].splitlines() for word in text.partition(":")[2].split()]
-    return np.array([int(word, 16) for word in words], np.int64)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deltatrain.bench.board import bench_board
 from deltatrain.bench.cases import Shape
+from deltatrain.bench.desk import Desk
 from deltatrain.bench.rows import BOARD_ENGINES, FIXED, BoardRow
 from deltatrain.errors import InputError
 from deltatrain.targets import Board
@@ -87,14 +88,14 @@ def measure_growth(
     cases = {shape: [shape.case(sparsity) for sparsity in sparsities] for shape, sparsities in grid.shapes().items()}
     for number, (shape, of_shape) in enumerate(cases.items()):
         progress(number, len(cases))
-        rows = bench_board(board, of_shape, BOARD_ENGINES, lambda _: None)
+        rows = bench_board(Desk(board), of_shape, BOARD_ENGINES, lambda _: None)
         asked = [sparsity for sparsity in grid.shapes()[shape] for _ in BOARD_ENGINES]
         yield [_point(row, of_row) for row, of_row in zip(rows, asked, strict=True)]
     progress(len(cases), len(cases))
 
 
 def _point(row: BoardRow, asked: float) -> GrowthPoint:
-    forward, backward, gradient = (row.phases.get(name, 0) for name in PRODUCTS)
+    forward, backward, gradient = (int(row.phases.get(name, 0)) for name in PRODUCTS)
     return GrowthPoint(
         engine=row.engine,
         cell=row.cell,

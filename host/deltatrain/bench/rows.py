@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from deltatrain.bench.cases import Case
+from deltatrain.errors import InputError
 from deltatrain.model import N_GATES
+from deltatrain.targets.counter import CYCLES, INSTRUCTIONS, MICROSECONDS
 
 FIXED, FLOAT, TORCH = "fixed", "float-naive", "pytorch"
 BOARD_ENGINES = (FIXED, FLOAT)
@@ -36,17 +38,42 @@ class Row:
 
 @dataclass(frozen=True)
 class BoardRow(Row):
-    """On an emulated board. `phases` and `hooks` are of the trainer alone, which has them."""
+    """On a board, in the unit of its counter. `phases` and `hooks` are of the trainer alone, which has them.
 
-    instructions: int
-    instructions_per_mac: float
+    `clock_hz` is the processor's clock, where the unit is cycles.
+    """
+
+    unit: str
+    cost: float
+    clock_hz: int | None
     columns: int
     n_columns: int
-    phases: dict[str, int]
-    hooks: int
+    phases: dict[str, float]
+    hooks: float
     ram_bytes: int
     ram: dict[str, int]
     stack_high_water: int
+
+    @property
+    def instructions(self) -> int:
+        """The cost, of a board whose counter tells instructions; InputError of another."""
+        if self.unit != INSTRUCTIONS:
+            raise InputError(f"this board's counter tells {self.unit}, not instructions; name one that QEMU emulates")
+        return int(self.cost)
+
+    @property
+    def cost_per_mac(self) -> float:
+        return round(self.cost / self.macs, 6 if self.unit == MICROSECONDS else 3)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its figures by name; the cost stands under its unit."""
+        told: dict[str, Any] = {}
+        for name, value in super().to_dict().items():
+            if name == "cost":
+                told |= {self.unit: value, f"{self.unit}_per_mac": self.cost_per_mac}
+            elif name != "unit" and (name != "clock_hz" or self.unit == CYCLES):
+                told[name] = value
+        return told
 
 
 @dataclass(frozen=True)

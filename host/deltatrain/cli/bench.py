@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from itertools import product
 
@@ -16,6 +17,7 @@ from deltatrain.bench import (
     TORCH,
     BoardRow,
     Case,
+    Desk,
     HostRow,
     Row,
     Shape,
@@ -23,10 +25,12 @@ from deltatrain.bench import (
     bench_host,
 )
 from deltatrain.bench.torch_engine import load as load_torch
-from deltatrain.cli.options import DEFAULT_TARGET, json_option
+from deltatrain.cli.options import DEFAULT_TARGET, PORT_VARIABLE, json_option
 from deltatrain.cli.terminal import Terminal, percent, table
 from deltatrain.errors import InputError
 from deltatrain.session import board_of
+from deltatrain.targets import Probe
+from deltatrain.targets.counter import CYCLES, INSTRUCTIONS, MICROSECONDS
 
 CELLS = ("lstm", "gru", "rnn")
 HOST = "host"
@@ -37,8 +41,14 @@ HOST = "host"
     "--target",
     default=DEFAULT_TARGET,
     show_default=True,
-    help=f"An emulated board (see `boards`), or {HOST}: this computer.",
+    help=f"A board (see `boards`), emulated or behind a debug probe, or {HOST}: this computer.",
 )
+@click.option(
+    "--port",
+    metavar="URL",
+    help=f"The serial port of a board behind a debug probe (pyocd:…), such as /dev/ttyACM0; default ${PORT_VARIABLE}.",
+)
+@click.option("--probe", metavar="UID", help="Its debug probe, where several are connected: see `pyocd list`.")
 @click.option(
     "--engine",
     "engines",
@@ -96,6 +106,8 @@ HOST = "host"
 def bench_command(
     terminal: Terminal,
     target: str,
+    port: str | None,
+    probe: str | None,
     engines: tuple[str, ...],
     cells: tuple[str, ...],
     n_in: int,
@@ -106,23 +118,29 @@ def bench_command(
 ) -> None:
     """What one whole training step costs: every combination of what is given, by sparsity and by engine.
 
-    On a board, the firmware runs on the emulator, which counts instructions and not time: the same figures on every
-    computer, under any load. On the host, engines take turns, and the figure is processor time of one thread. The
-    network has ten classes, judged at the last frame; its weights are random, and inputs and θh are chosen so that
+    QEMU counts instructions and not time: the same figures on every computer, under any load. A board behind a debug
+    probe (pyocd:…) is written to, once for each firmware that is measured, keeps the last of them, and counts the
+    cycles of its processor. Renode's platforms have no cycle counter: the figure is the time of the emulated board.
+    On the host, engines take turns, and the figure is processor time of one thread.
+
+    The network has ten classes, judged at the last frame; its weights are random, and inputs and θh are chosen so that
     the given fraction of entries is inactive, with every column active at least once. All engines get the same inputs
     and weights. Each outcome is checked: deltatrain's word by word, others' loss against the float64 reference.
 
     \b
     instructions  of the whole step: encoding, forward, loss, backward, update
-    microseconds  the same on the host: median over rounds
+    cycles        the same where the board has a cycle counter; `clock_hz` of them are a second
+    microseconds  the same where its counter tells time alone; on the host the median over rounds
     macs          multiply-accumulates of the three products, as executed
     speedup       of the row of `fixed`: how many times as much each other engine took
-    phases        instructions by phase, from a second firmware with hooks; what those add is told as `hooks`
+    phases        the same by phase, from a second firmware with hooks; what those add is told as `hooks`
     ram_bytes     the firmware's whole RAM at worst-case events; `ram` is the same by purpose
     """
     combinations = product(cells, layers, widths, lengths)
     shapes = [Shape(cell, n_in, width, steps, n_layers) for cell, n_layers, width, steps in combinations]
-    measure, target = _on_host(terminal, engines) if target == HOST else _on_board(terminal, target, engines)
+    measure, target = (
+        _on_host(terminal, engines) if target == HOST else _on_board(terminal, target, port, probe, engines)
+    )
     with terminal.bar("inputs") as update:
         cases = []
         for number, shape in enumerate(dict.fromkeys(shapes)):
@@ -150,12 +168,17 @@ def bench_command(
 Measure = Callable[[Sequence[Case]], Sequence[Row]]
 
 
-def _on_board(terminal: Terminal, target: str, asked: tuple[str, ...]) -> tuple[Measure, str]:
+def _on_board(
+    terminal: Terminal, target: str, port: str | None, probe: str | None, asked: tuple[str, ...]
+) -> tuple[Measure, str]:
     board = board_of(target)
     if TORCH in asked:
         raise InputError(f"{TORCH} does not run on {board.target}; give --target {HOST}")
     engines = tuple(dict.fromkeys(asked)) or BOARD_ENGINES
-    return lambda cases: bench_board(board, cases, engines, terminal.say, need_all=bool(asked)), board.target
+    if isinstance(board.run, Probe):
+        port = port or os.environ.get(PORT_VARIABLE)
+    desk = Desk(board, port, probe)
+    return lambda cases: bench_board(desk, cases, engines, terminal.say, need_all=bool(asked)), board.target
 
 
 def _on_host(terminal: Terminal, asked: tuple[str, ...]) -> tuple[Measure, str]:
@@ -170,6 +193,8 @@ def _on_host(terminal: Terminal, asked: tuple[str, ...]) -> tuple[Measure, str]:
 
 # What rows may differ in, by their fields; columns of a table only where they do.
 _VARIED = {"layers": "layers", "n_hidden": "hidden", "steps": "frames"}
+
+_UNITS = {INSTRUCTIONS: "instructions", CYCLES: "cycles", MICROSECONDS: "µs"}
 
 
 def _show(console: Console, rows: Sequence[Row]) -> None:
@@ -191,11 +216,14 @@ def _show(console: Console, rows: Sequence[Row]) -> None:
     of_boards = [row for row in rows if isinstance(row, BoardRow)]
     of_host = [row for row in rows if isinstance(row, HostRow)]
     if of_boards:
-        columns = (*head, "engine", "instructions", "MACs", "per MAC", "RAM", "of fixed")
+        unit = _UNITS[of_boards[0].unit]
+        clock = of_boards[0].clock_hz
+        title += "" if clock is None else f", cycles at {clock / 1e6:g} MHz"
+        columns = (*head, "engine", unit, "MACs", "per MAC", "RAM", "of fixed")
         console.print(table(columns, [(*shape(row), *_total(row), of_fixed(row)) for row in of_boards], title))
         split = [(*shape(row), *(f"{count:,}" for count in row.phases.values())) for row in of_boards if row.phases]
         if split:
-            console.print(table((*head, *PHASES[1:]), split, "instructions by phase"))
+            console.print(table((*head, *PHASES[1:]), split, f"{unit} by phase"))
     if of_host:
         columns = (*head, "engine", "µs", "MACs", "of fixed")
         console.print(table(columns, [(*shape(row), *_time(row), of_fixed(row)) for row in of_host], title))
@@ -204,9 +232,9 @@ def _show(console: Console, rows: Sequence[Row]) -> None:
 def _total(row: BoardRow) -> tuple[str, ...]:
     return (
         row.engine,
-        f"{row.instructions:,}",
+        f"{row.cost:,}",
         f"{row.macs:,}",
-        f"{row.instructions_per_mac:.2f}",
+        f"{row.cost_per_mac:.{3 if row.unit == MICROSECONDS else 2}f}",
         f"{row.ram_bytes:,}",
     )
 

@@ -20,7 +20,7 @@ from deltatrain.link.results import Committed, Config, DeviceResult, Hello, Stat
 from deltatrain.link.sample import Frames, checked
 from deltatrain.link.session import DEFAULT_REOPEN_S, DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, LinkSession
 from deltatrain.scale import Scale
-from deltatrain.targets import find_board
+from deltatrain.targets.counter import INSTRUCTIONS, Counter
 from deltatrain_core import StepResult
 from deltatrain_core.network import TENSOR_IDS
 
@@ -51,13 +51,15 @@ class Device(LinkSession):
         self._items: dict[int, tuple[int, np.dtype[Any]]] = {}
         self._sample: list[Frames] = []  # what the device has of the sample under way
         self._begun_again = 0
-        self._ticks_per_instruction: tuple[int, int] | None = None
 
     def _opened(self, hello: Hello) -> None:
         self._items.clear()
         self._sample.clear()
-        board = find_board(hello.board, hello.counter_hz)
-        self._ticks_per_instruction = None if board is None else board.ticks_per_instruction
+
+    @property
+    def counter(self) -> Counter:
+        """What the device's ticks are."""
+        return Counter.of(self.info.board, self.info.counter, self.info.counter_hz)
 
     def check_model(self, expected: bytes) -> None:
         """DeviceError, with both hashes, unless the firmware holds the model of this SHA-256."""
@@ -298,6 +300,11 @@ class Device(LinkSession):
         raw = self._unpack("dt_statistics_t", self._query("DT_CMD_STATISTICS"))
         return Statistics(**{field.name: int(getattr(raw, field.name)) for field in fields(Statistics)})
 
+    def phases(self) -> NDArray[np.int64]:
+        """Ticks so far by phase of a training step, modulo 2^32; RefusedError of firmware without hooks for them."""
+        reply = self._query("DT_CMD_PHASES")
+        return self._values(reply, "<u4", (len(reply) // 4,)).astype(np.int64)
+
     # ---- answers in detail
 
     def _read_part(self, tensor: int, offset: int, count: int, cut_reply: int = 0) -> bytes:
@@ -344,10 +351,7 @@ class Device(LinkSession):
         )
 
     def _instructions(self, ticks: int) -> int | None:
-        if self._ticks_per_instruction is None:
-            return None
-        numerator, denominator = self._ticks_per_instruction
-        return ticks * denominator // numerator
+        return int(self.counter.units(ticks)) if self.counter.unit == INSTRUCTIONS else None
 
     def _values(self, data: bytes, item: str, shape: tuple[int, ...]) -> NDArray[Any]:
         """An answer's values; DeviceError when it has not as many bytes as they take."""

@@ -122,6 +122,7 @@ MEMORIES: Final = {value: name.removeprefix("DRNN_").lower() for name, value in 
 EVENTS_STATUS: Final = constant("DRNN_ERR_EVENTS")
 READOUTS: Final = {value: name.removeprefix("DRNN_").lower() for name, value in enumerators("drnn_readout").items()}
 STORES: Final = {value: name.removeprefix("DT_STORE_").lower() for name, value in enumerators("dt_store").items()}
+COUNTERS: Final = {value: name.removeprefix("DT_COUNTER_").lower() for name, value in enumerators("dt_counter").items()}
 FAULTS: Final = {value: name.removeprefix("DT_FAULT_").lower() for name, value in enumerators("dt_fault").items()}
 
 

@@ -13,7 +13,7 @@ from deltatrain.memory import Memory
 from deltatrain.scale import Scale
 from deltatrain_core import StepResult
 
-_NOT_NUMBERS = frozenset({"board", "hash", "cell", "readout", "memory", "fresh", "fault", "store"})
+_NOT_NUMBERS = frozenset({"board", "hash", "cell", "readout", "memory", "fresh", "fault", "store", "counter"})
 _FAULTS = {
     "none": "no fault is known: its power was cut, or it was reset",
     "stack": "its stack overflowed",
@@ -53,6 +53,8 @@ class Hello:
         Program counter at that fault; 0 when unknown.
     counter_hz : int
         Ticks per second of the device's counter.
+    counter : {"timer", "cycles"}
+        What it counts.
     """
 
     version: int
@@ -70,6 +72,7 @@ class Hello:
     max_payload: int
     arena_bytes: int
     counter_hz: int
+    counter: str
     step: int
     fresh: bool
     boot_id: int
@@ -97,6 +100,7 @@ class Hello:
             ),
             fresh=raw.boot_id == raw.nonce,
             fault=protocol.FAULTS.get(raw.fault, f"fault {raw.fault}"),
+            counter=protocol.COUNTERS.get(raw.counter, f"counter {raw.counter}"),
             store=protocol.STORES.get(raw.store, f"store {raw.store}"),
         )
 
@@ -169,6 +173,11 @@ class DeviceResult(StepResult):
     ticks_call: int
     instructions_forward: int | None
     instructions_call: int | None
+
+    @property
+    def ticks(self) -> tuple[int, int]:
+        """Of the two calls."""
+        return self.ticks_forward, self.ticks_call
 
     @property
     def instructions(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from deltatrain.targets.background import BackgroundEmulator, running, start_background, stop_background
 from deltatrain.targets.board import MICROPYTHON, Board, Target, boards, find_board, parse_target
+from deltatrain.targets.counter import Counter
 from deltatrain.targets.emulator import Emulator
 from deltatrain.targets.probe import write_firmware
 from deltatrain.targets.run import Probe, Qemu, Renode
@@ -11,6 +12,7 @@ __all__ = [
     "MICROPYTHON",
     "BackgroundEmulator",
     "Board",
+    "Counter",
     "Emulator",
     "Probe",
     "Qemu",

@@ -1,5 +1,5 @@
 /*
- * An nRF51 or nRF52: its UART as the line (of an nRF52 the one without DMA), its TIMER0 as the counter, its WDT behind the
+ * An nRF51 or nRF52: its UART as the line (of an nRF52 the one without DMA), its TIMER0 as the timer, its WDT behind the
  * watchdog. nRF51 Series Reference Manual, chapters 12 (POWER), 13 (CLOCK), 14 (GPIO), 18 (TIMER), 24 (WDT) and 29 (UART);
  * nRF52840 Product Specification, the same.
  */
@@ -67,6 +67,9 @@ void dt_board_init(void)
     TIMER_WIDTH = TIMER_32_BITS;
     TIMER_PRESCALER = 0;
     TIMER_START = 1;
+#ifdef DT_CPU_HZ
+    dt_cycles_start();
+#endif
 
     if ((POWER_RESET_REASONS & RESET_BY_WATCHDOG) != 0) {
         dt_tell_watchdog();
@@ -114,7 +117,12 @@ void dt_board_write(const uint8_t *bytes, uint32_t n)
     }
 }
 
-uint32_t dt_counter32(void)
+uint32_t dt_timer_hz(void)
+{
+    return DT_COUNTER_HZ;
+}
+
+uint32_t dt_timer32(void)
 {
     TIMER_CAPTURE = 1;
     return TIMER_CAPTURED;

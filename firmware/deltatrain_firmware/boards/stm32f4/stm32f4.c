@@ -1,5 +1,5 @@
 /*
- * An STM32F405 or F407: USART2 on PA2 and PA3 as the line, TIM2 as the counter, IWDG behind the watchdog. RM0090, Reference
+ * An STM32F405 or F407: USART2 on PA2 and PA3 as the line, TIM2 as the timer, IWDG behind the watchdog. RM0090, Reference
  * Manual, chapters 7 (RCC), 8 (GPIO), 18 (TIM2), 21 (IWDG) and 30 (USART).
  *
  * It runs from the clock that reset starts, the internal one of 16 MHz, and waits for nothing: an emulator without RCC and
@@ -73,6 +73,7 @@ void dt_board_init(void)
     TIM2_ARR = 0xFFFFFFFFu;
     TIM2_EGR = TIM_UPDATE;
     TIM2_CR1 = TIM_ENABLE;
+    dt_cycles_start();
 
     if ((RCC_CSR & RCC_CSR_IWDG) != 0) {
         dt_tell_watchdog();
@@ -89,12 +90,12 @@ void dt_board_init(void)
 }
 
 /* On a chip the clock that runs is never off; where RCC reads 0, QEMU's TIM2 counts nanoseconds. */
-uint32_t dt_board_counter_hz(void)
+uint32_t dt_timer_hz(void)
 {
     return RCC_CR != 0 ? DT_COUNTER_HZ : DT_QEMU_COUNTER_HZ;
 }
 
-uint32_t dt_counter32(void)
+uint32_t dt_timer32(void)
 {
     return TIM2_CNT;
 }
