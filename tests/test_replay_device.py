@@ -293,7 +293,8 @@ def test_the_emulated_core_replays(tmp_path: Path) -> None:
         ),
     )
     fewer = export(one, board, tmp_path / "fewer")
-    assert abs(built.flash_bytes - fewer.flash_bytes - (model.replay_bytes - one.replay_bytes)) <= 8  # and nothing beside
+    more_bytes = model.replay_bytes - one.replay_bytes
+    assert abs(built.flash_bytes - fewer.flash_bytes - more_bytes) <= 8  # and nothing beside
     assert without.flash_bytes + one.replay_bytes + 400 < fewer.flash_bytes  # replay itself is left out
     assert 0 <= built.arena_bytes - without.arena_bytes <= 2 * 11 + 8
     with Emulator.start(board, built.elf) as emulator, Device.open(emulator.port) as device:

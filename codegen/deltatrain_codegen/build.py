@@ -35,8 +35,8 @@ COMPILE_FLAGS = (
     "-Werror",
 )
 # Loops that a training step spends its time in go by speed, where -O2 takes fewer instructions than -O3 and less flash;
-# what a step spends some time in goes by size, or by speed too where loops are not in assembly; all else by size whatever it
-# takes.
+# what a step spends some time in goes by size, or by speed too where loops are not in assembly; all else by size whatever
+# it takes.
 FAST, SMALL = ("-O2",), ("-Os",)
 SMALLEST = (
     *SMALL,
@@ -53,7 +53,10 @@ OPTIMISATION = {
     },
     "speed": {
         f"drnn_{name}.c": FAST
-        for name in ("accumulators", "backward", "encode", "forward", "gru", "kernels", "lstm", "readout", "rnn", "update")
+        for name in (
+            *("accumulators", "backward", "encode", "forward", "gru"),
+            *("kernels", "lstm", "readout", "rnn", "update"),
+        )
     },
 }
 # No C library: the firmware brings the three functions that the compiler asks for, libgcc the rest.
@@ -209,7 +212,7 @@ def choice_flags(model: QuantModel) -> list[str]:
         "MEMORIES": [model.memory.kind],
     }
     return [
-        *(f"-DDRNN_{kind}=({'|'.join(f'1u<<DRNN_{name.upper()}' for name in names)})" for kind, names in chosen.items()),
+        *(f"-DDRNN_{kind}=({'|'.join(f'1u<<DRNN_{n.upper()}' for n in names)})" for kind, names in chosen.items()),
         f"-DDRNN_REPLAY={int(model.replay is not None)}",
     ]
 
