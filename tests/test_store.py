@@ -28,6 +28,7 @@ import deltatrain_core
 import deltatrain_firmware
 from deltatrain.cli import main
 from deltatrain.errors import BuildError, DeviceError, InputError
+from deltatrain.key import Key, Lock
 from deltatrain.link import Device, RefusedError, protocol
 from deltatrain.quant_model import QuantModel
 from deltatrain.slots import read_slots, slot_bytes
@@ -214,6 +215,56 @@ def test_every_emulated_flash_keeps_commits_in_a_file(name: str, tiny_model: Qua
             train(device, tiny_model, 1)
             assert device.commit().step == step + 1
             os.kill(emulator.pid, signal.SIGKILL)
+
+
+def test_a_locked_store_obeys_its_key_alone(board: Board, tiny_model: QuantModel, tmp_path: Path) -> None:
+    """Commit and forget, with the key and without it, each before a loss of power: only the key changes the flash."""
+    key, file = Key.new(), tmp_path / "store.bin"
+    elf = export(tiny_model, board, tmp_path, store=True, lock=Lock(key)).elf
+
+    def run(work: Callable[[Device], None], given: Key | None, starts: tuple[str, int, int]) -> bytes:
+        """Start at (store, committed step, step), work and lose the power: the flash after it."""
+        with Emulator.start(board, elf, store=file) as emulator, Device.open(emulator.port, key=given) as device:
+            info = device.info
+            assert (info.store, info.committed_step, info.step) == starts
+            work(device)
+            os.kill(emulator.pid, signal.SIGKILL)
+        return file.read_bytes()
+
+    def refused(device: Device) -> None:
+        before = device.info
+        for name, call in (("COMMIT", device.commit), ("FORGET", device.forget)):
+            with pytest.raises(RefusedError, match=f"refused {name}: .*locked.*--key FILE or DELTATRAIN_KEY") as caught:
+                call()
+            assert caught.value.status == protocol.constant("DT_ERR_LOCKED")
+        now = device.hello()
+        assert (now.store, now.commits, now.committed_step) == (before.store, before.commits, before.committed_step)
+
+    def commit(device: Device) -> None:
+        train(device, tiny_model, 2)
+        assert device.commit().step == 2
+        learned.update({name: device.tensor(name) for name in tiny_model.tensors()})
+        train(device, tiny_model, 1)
+
+    def holds(device: Device, expected: dict[str, Any]) -> None:
+        for name, words in expected.items():
+            np.testing.assert_array_equal(device.tensor(name), words.ravel(), err_msg=name)
+
+    def forget(device: Device) -> None:
+        holds(device, learned)
+        device.forget()
+
+    learned: dict[str, Any] = {}
+    assert board.store is not None
+    empty = run(refused, None, ("empty", 0, 0))
+    committed = run(commit, key, ("empty", 0, 0))
+    first, second = read_slots(committed, board.store, tiny_model)
+    assert first is not None and first.step == 2 and second is None and committed != empty
+    assert run(refused, None, ("loaded", 2, 2)) == committed
+    forgotten = run(forget, key, ("loaded", 2, 2))
+    assert read_slots(forgotten, board.store, tiny_model) == (None, None)
+    assert run(refused, None, ("empty", 0, 0)) == forgotten
+    assert run(lambda device: holds(device, tiny_model.tensors()), key, ("empty", 0, 0)) == forgotten
 
 
 @contextmanager
