@@ -157,9 +157,9 @@ class Device(LinkSession):
 
         done = 0
         while done < data.size:
-            # Where it is not known how many were taken, it were so many at least.
-            count, _ = self._part("DT_CMD_WRITE_TENSOR", data.size - done, at_once, payload)
-            done += count
+            count, reply = self._part("DT_CMD_WRITE_TENSOR", data.size - done, at_once, payload)
+            if reply is not None:  # else they may have been refused; the same again does no harm
+                done += count
 
     def reset_weights(self) -> None:
         """Go back to the weights of the model in the firmware; drops an unfinished sample."""
