@@ -107,7 +107,7 @@ def test_a_board_without_qemu_is_built(board: Board, tiny_model: QuantModel, tmp
 def test_a_store_that_the_emulator_does_not_model_is_none(tiny_model: QuantModel, tmp_path: Path) -> None:
     """The firmware of the STM32F4 finds its flash controller on the board and in Renode; in QEMU it does without."""
     board = find_board("stm32f4")
-    assert board is not None
+    assert board is not None and board.store is not None and board.kept is None
     built = export(tiny_model, need(board), tmp_path, store=True)
     with Emulator.start(board, built.elf) as emulator, Device.open(emulator.port) as device:
         assert device.info.store == "none"

@@ -33,9 +33,19 @@ class Store:
     erase_cycles: int | None = None
 
     @property
+    def n_bytes(self) -> int:
+        """All of it."""
+        return self.pages * self.page_bytes
+
+    @property
     def slot_bytes(self) -> int:
         """Room for one commit."""
         return self.pages // 2 * self.page_bytes
+
+    def to_dict(self) -> dict[str, int | None]:
+        """JSON-ready: numbers alone."""
+        numbers = {key: value for key, value in vars(self).items() if key != "sources"}
+        return numbers | {"bytes": self.n_bytes, "slot_bytes": self.slot_bytes}
 
     @staticmethod
     def of(table: dict[str, Any], folder: Path) -> Store:
