@@ -20,7 +20,7 @@ from deltatrain.link.results import Committed, Config, DeviceResult, Hello, Stat
 from deltatrain.link.sample import Frames, checked
 from deltatrain.link.session import DEFAULT_REOPEN_S, DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, LinkSession
 from deltatrain.scale import Scale
-from deltatrain.targets import find_board
+from deltatrain.targets import Store, find_board
 from deltatrain_core import StepResult
 from deltatrain_core.network import TENSOR_IDS
 
@@ -52,12 +52,14 @@ class Device(LinkSession):
         self._sample: list[Frames] = []  # what the device has of the sample under way
         self._begun_again = 0
         self._ticks_per_instruction: tuple[int, int] | None = None
+        self._flash: Store | None = None  # where the board is a known one
 
     def _opened(self, hello: Hello) -> None:
         self._items.clear()
         self._sample.clear()
         board = find_board(hello.board, hello.counter_hz)
         self._ticks_per_instruction = None if board is None else board.ticks_per_instruction
+        self._flash = None if board is None else board.store
 
     def check_model(self, expected: bytes) -> None:
         """DeviceError, with both hashes, unless the firmware holds the model of this SHA-256."""
@@ -173,13 +175,14 @@ class Device(LinkSession):
         DeviceError when the firmware has no store; RefusedError when writing failed: the commit before is still whole.
         """
         self._need_store()
-        raw = self._unpack("dt_commit_reply_t", self._effect("DT_CMD_COMMIT"))
+        takes = 0.0 if self._flash is None else self._flash.commit_s
+        raw = self._unpack("dt_commit_reply_t", self._effect("DT_CMD_COMMIT", takes=takes))
         return Committed(**{field.name: int(getattr(raw, field.name)) for field in fields(Committed)})
 
     def forget(self) -> None:
         """Erase all commits: from its next restart on, the device starts from the model in its firmware."""
         self._need_store()
-        self._effect("DT_CMD_FORGET")
+        self._effect("DT_CMD_FORGET", takes=0.0 if self._flash is None else self._flash.forget_s)
 
     def _need_store(self) -> None:
         if self.info.store == "none":

@@ -189,9 +189,9 @@ class LinkSession:
         """A command without effect: it may be executed any number of times."""
         return self._command(name, self._next_number(name), payload, cut_reply=cut_reply)
 
-    def _effect(self, name: str, payload: bytes = b"") -> bytes:
-        """A command with an effect: the sequence number lets the device execute it once."""
-        return self._command(name, self._next_number(name), payload)
+    def _effect(self, name: str, payload: bytes = b"", takes: float = 0.0) -> bytes:
+        """A command with an effect: the sequence number lets the device execute it once; `takes` as for `Exchange`."""
+        return self._command(name, self._next_number(name), payload, takes=takes)
 
     def _next_number(self, name: str) -> int:
         """The sequence number of a new command: those with an effect are counted apart."""
@@ -250,7 +250,7 @@ class LinkSession:
             else:
                 return count, reply
 
-    def _command(self, name: str, sequence: int, payload: bytes, cut_before: bool = False, **cut: Any) -> bytes:
+    def _command(self, name: str, sequence: int, payload: bytes, cut_before: bool = False, **how: Any) -> bytes:
         """The answer to a command of this session; LinkInterrupted where the device knows the session no more.
 
         `cut_before` says that a longer command was sent under the same number, which the device may have executed.
@@ -259,13 +259,13 @@ class LinkSession:
         """
         try:
             try:
-                return self._exchange(_CMD[name], sequence, payload, **cut)
+                return self._exchange(_CMD[name], sequence, payload, **how)
             except RefusedError as refusal:
                 if refusal.status != _LOCKED or self._key is None or name in _UNLOCKING:
                     raise
                 self.unlock(self._key)
                 cut_before = False
-                return self._exchange(_CMD[name], self._next_number(name), payload, **cut)
+                return self._exchange(_CMD[name], self._next_number(name), payload, **how)
         except RefusedError as refusal:
             if refusal.status not in _LOST_SESSION or (cut_before and refusal.status == _SEQUENCE):
                 raise
