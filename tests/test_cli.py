@@ -192,7 +192,17 @@ def test_boards_are_listed() -> None:
     for board in known.values():
         assert board["core"] and board["ram_bytes"] > 0 and board["flash_bytes"] > 0 and len(board["needs"]) == 2
         assert set(board["install"]) == set(board["needs"])
-    assert all(target in run("boards").stdout for target in known)
+    lines = {line.split()[0]: line for line in run("boards").stdout.splitlines() if line}
+    assert known.keys() <= lines.keys()
+    stores = {target: board["store"] for target, board in known.items()}
+    psram = {"origin": 0x21000000, "pages": 256, "page_bytes": 4096, "write_bytes": 8, "erase_cycles": None}
+    assert psram.items() <= stores["qemu:mps2-an386"].items()
+    assert [stores["qemu:mps2-an386"][name] for name in ("bytes", "slot_bytes", "commit_s")] == [1 << 20, 1 << 19, 0]
+    assert stores["pyocd:stm32f4_discovery"]["erase_cycles"] == 10_000
+    assert " 2×128 " in lines["pyocd:stm32f4_discovery"] and " 64×4 " in lines["pyocd:nrf52840dk"]
+    # No memory for it at all; left out by the emulator.
+    for target in ("qemu:riscv32-virt", "qemu:netduinoplus2", "renode:nrf52840dk_nrf52840"):
+        assert stores[target] is None and "×" not in lines[target]
 
 
 def test_every_command_explains_itself() -> None:

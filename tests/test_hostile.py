@@ -81,8 +81,8 @@ def hello_reply(request: bytes, **fields: Any) -> bytes:
     return protocol.pack("dt_hello_reply_t", **({"nonce": nonce} | SOUND | fields))
 
 
-def device_with(answer: Callable[[bytes], bytes]) -> Device:
-    return Device(ScriptedLine(answer), timeout=0.001, retries=1, reopen=0)
+def device_with(answer: Callable[[bytes], bytes], key: Key | None = None) -> Device:
+    return Device(ScriptedLine(answer), timeout=0.001, retries=1, reopen=0, key=key)
 
 
 CALLS: dict[str, Callable[[Device], Any]] = {
@@ -129,6 +129,25 @@ def test_any_answer_is_understood_or_told(name: str, answers: list[tuple[int, by
         CALLS[name](device)
     except DeltatrainError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize("status", ["DT_ERR_LOCKED", "DT_ERR_SESSION", "DT_ERR_SEQUENCE", "DT_ERR_KEY"])
+def test_a_device_that_stays_locked_is_told(status: str) -> None:
+    """Whatever it refuses the key with, at the hello or later: the host asks a few times at most."""
+    asked: list[int] = []
+
+    def answer(request: bytes) -> bytes:
+        asked.append(request[0])
+        if request[0] == HELLO:
+            return reply(request, 0, hello_reply(request, locks=1))
+        return reply(request, protocol.constant(status), b"")
+
+    device = device_with(answer, Key(bytes(32)))
+    for call in (device.hello, device.config):
+        asked.clear()
+        with pytest.raises(DeviceError):
+            call()
+        assert len(asked) < 10
 
 
 @settings(max_examples=200, deadline=None)

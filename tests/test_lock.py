@@ -268,6 +268,13 @@ def locked(native_device: Any, tiny_model: QuantModel) -> Iterator[RawLine]:
         yield line
 
 
+def number_of(name: str) -> int:
+    """A number of dt_lock.h."""
+    found = re.search(rf"{name} (\d+)", (SOURCES / "dt_lock.h").read_text())
+    assert found is not None
+    return int(found[1])
+
+
 def _proof(line: RawLine, model: QuantModel, key: Key = KEY, nonce: int = NONCE) -> bytes:
     status, challenge = line.ask("CHALLENGE", 50)
     assert status == 0 and len(challenge) == 16
@@ -359,8 +366,7 @@ def test_a_proof_is_of_its_session_and_model(locked: RawLine, tiny_model: QuantM
 
 
 def test_after_ten_wrong_proofs_no_other_is_taken(locked: RawLine, tiny_model: QuantModel) -> None:
-    header = (SOURCES / "dt_lock.h").read_text()
-    tries = int(re.search(r"DT_UNLOCK_TRIES (\d+)", header)[1])  # type: ignore[index]
+    tries = number_of("DT_UNLOCK_TRIES")
     sequence = 0
     for _ in range(2):  # a right one in between starts the count again
         for _ in range(tries - 1):
@@ -376,8 +382,7 @@ def test_after_ten_wrong_proofs_no_other_is_taken(locked: RawLine, tiny_model: Q
 
 
 def test_the_session_of_an_unlocked_device_cannot_be_guessed(locked: RawLine, tiny_model: QuantModel) -> None:
-    header = (SOURCES / "dt_lock.h").read_text()
-    guesses = int(re.search(r"DT_FOREIGN_REQUESTS (\d+)", header)[1])  # type: ignore[index]
+    guesses = number_of("DT_FOREIGN_REQUESTS")
     assert locked.ask("UNLOCK", 1, _proof(locked, tiny_model)) == (0, b"")
     for guess in range(1, guesses + 1):
         assert locked.ask("GET_CONFIG", 1)[0] == 0

@@ -9,6 +9,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +30,7 @@ import deltatrain_core
 import deltatrain_firmware
 from deltatrain.cli import main
 from deltatrain.errors import BuildError, DeviceError, InputError
+from deltatrain.key import Key, Lock
 from deltatrain.link import Device, RefusedError, protocol
 from deltatrain.quant_model import QuantModel
 from deltatrain.slots import read_slots, slot_bytes
@@ -216,6 +219,56 @@ def test_every_emulated_flash_keeps_commits_in_a_file(name: str, tiny_model: Qua
             os.kill(emulator.pid, signal.SIGKILL)
 
 
+def test_a_locked_store_obeys_its_key_alone(board: Board, tiny_model: QuantModel, tmp_path: Path) -> None:
+    """Commit and forget, with the key and without it, each before a loss of power: only the key changes the flash."""
+    key, file = Key.new(), tmp_path / "store.bin"
+    elf = export(tiny_model, board, tmp_path, store=True, lock=Lock(key)).elf
+
+    def run(work: Callable[[Device], None], given: Key | None, starts: tuple[str, int, int]) -> bytes:
+        """Start at (store, committed step, step), work and lose the power: the flash after it."""
+        with Emulator.start(board, elf, store=file) as emulator, Device.open(emulator.port, key=given) as device:
+            info = device.info
+            assert (info.store, info.committed_step, info.step) == starts
+            work(device)
+            os.kill(emulator.pid, signal.SIGKILL)
+        return file.read_bytes()
+
+    def refused(device: Device) -> None:
+        before = device.info
+        for name, call in (("COMMIT", device.commit), ("FORGET", device.forget)):
+            with pytest.raises(RefusedError, match=f"refused {name}: .*locked.*--key FILE or DELTATRAIN_KEY") as caught:
+                call()
+            assert caught.value.status == protocol.constant("DT_ERR_LOCKED")
+        now = device.hello()
+        assert (now.store, now.commits, now.committed_step) == (before.store, before.commits, before.committed_step)
+
+    def commit(device: Device) -> None:
+        train(device, tiny_model, 2)
+        assert device.commit().step == 2
+        learned.update({name: device.tensor(name) for name in tiny_model.tensors()})
+        train(device, tiny_model, 1)
+
+    def holds(device: Device, expected: dict[str, Any]) -> None:
+        for name, words in expected.items():
+            np.testing.assert_array_equal(device.tensor(name), words.ravel(), err_msg=name)
+
+    def forget(device: Device) -> None:
+        holds(device, learned)
+        device.forget()
+
+    learned: dict[str, Any] = {}
+    assert board.store is not None
+    empty = run(refused, None, ("empty", 0, 0))
+    committed = run(commit, key, ("empty", 0, 0))
+    first, second = read_slots(committed, board.store, tiny_model)
+    assert first is not None and first.step == 2 and second is None and committed != empty
+    assert run(refused, None, ("loaded", 2, 2)) == committed
+    forgotten = run(forget, key, ("loaded", 2, 2))
+    assert read_slots(forgotten, board.store, tiny_model) == (None, None)
+    assert run(refused, None, ("empty", 0, 0)) == forgotten
+    assert run(lambda device: holds(device, tiny_model.tensors()), key, ("empty", 0, 0)) == forgotten
+
+
 @contextmanager
 def qmp(path: Path) -> Iterator[Callable[[str], None]]:
     """Commands to QEMU itself."""
@@ -257,6 +310,77 @@ def test_the_nvmc_of_an_nrf5_keeps_commits_over_a_reset(tiny_model: QuantModel, 
         assert (device.hello().store, device.info.step) == ("empty", 0)
     with pytest.raises(InputError, match="leave out --store"):
         Emulator.start(board, built.elf, store=tmp_path / "store.bin")
+
+
+# ---- flash that is slow
+
+IMPATIENT: dict[str, Any] = {"timeout": 0.1, "retries": 1}
+SLOW_S = 1.5  # the device does not answer for so long, several times what the client waits as a rule
+
+
+@contextmanager
+def busy(emulator: Emulator, device: Device) -> Iterator[None]:
+    """Each request to commit or forget finds a device that hears and says nothing for a while, as real flash has it."""
+    ask, slow = device._link.ask, {protocol.constant(f"DT_CMD_{name}") for name in ("COMMIT", "FORGET")}
+    wakers: list[threading.Timer] = []
+
+    def ask_slowly(command: int, *rest: Any, **options: Any) -> Any:
+        if command in slow:
+            os.kill(emulator.pid, signal.SIGSTOP)
+            wakers.append(threading.Timer(SLOW_S, os.kill, (emulator.pid, signal.SIGCONT)))
+            wakers[-1].start()
+        return ask(command, *rest, **options)
+
+    device._link.ask = ask_slowly  # type: ignore[method-assign]
+    yield
+    for waker in wakers:
+        waker.join()
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_slow_flash_is_waited_for_where_the_board_states_it(
+    board: Board, tiny_model: QuantModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stated: bool
+) -> None:
+    """In silence, not by sending again, which a device whose processor stands still would hear in pieces."""
+    assert board.store is not None
+    page_ms = round(5 * SLOW_S * 1e3 / board.store.pages)  # a commit erases half of them
+    slow = replace(board, store=replace(board.store, erase_ms=page_ms if stated else 0))
+    monkeypatch.setattr("deltatrain.link.device.find_board", lambda *_: slow)
+    elf = export(tiny_model, board, tmp_path, store=True).elf
+    with Emulator.start(board, elf) as emulator, Device.open(emulator.port, **IMPATIENT) as device:
+        train(device, tiny_model, 1)
+        sizes = device._link.outward.size, device._link.inward.size
+        with busy(emulator, device):
+            if not stated:
+                with pytest.raises(DeviceError, match="no valid answer to COMMIT"):
+                    device.commit()
+                return
+            for _ in range(2):
+                assert device.commit().step == 1
+            device.forget()
+        assert device.counters.repeated == 0
+        assert device._link.outward.size >= sizes[0] and device._link.inward.size >= sizes[1]
+        started = time.monotonic()
+        device.statistics()
+        assert time.monotonic() - started < SLOW_S, "no other command waits so long"
+        os.kill(emulator.pid, signal.SIGKILL)
+
+
+def test_a_device_that_vanishes_over_a_commit_is_given_up(
+    board: Board, tiny_model: QuantModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert board.store is not None
+    slow = replace(board, store=replace(board.store, erase_ms=2, program_us=1))
+    monkeypatch.setattr("deltatrain.link.device.find_board", lambda *_: slow)
+    assert slow.store is not None and slow.store.commit_s == pytest.approx(0.256 + 0.065536)
+    elf = export(tiny_model, board, tmp_path, store=True).elf
+    with Emulator.start(board, elf) as emulator, Device.open(emulator.port, **IMPATIENT) as device:
+        os.kill(emulator.pid, signal.SIGSTOP)
+        started = time.monotonic()
+        with pytest.raises(DeviceError, match=r"no valid answer to COMMIT .* sent \d times"):
+            device.commit()
+        assert 2 * (0.1 + slow.store.commit_s) - 0.1 < time.monotonic() - started < 5
+        os.kill(emulator.pid, signal.SIGKILL)
 
 
 # ---- words
@@ -314,6 +438,15 @@ def test_firmware_with_a_store_builds_where_no_emulator_runs_it(tiny_model: Quan
 def test_the_page_tells_what_the_boards_flash_bears() -> None:
     borne = {f"{board.store.erase_cycles:,}" for board in boards() if board.store and board.store.erase_cycles}
     assert borne == set(re.findall(r"^\|.* of \d+ KiB\) \| ([\d,]+) \|", PAGE, re.MULTILINE))
+
+
+def test_the_page_tells_how_long_it_may_take() -> None:
+    told = {
+        name: tuple(map(float, times))
+        for name, *times in re.findall(r"^\| `(\w+)` \|.*\| ([\d.]+) s \| ([\d.]+) s \|$", PAGE, re.MULTILINE)
+    }
+    stores = {board.name: board.store for board in boards() if board.store is not None and board.store.erase_ms}
+    assert told == {name: (round(store.commit_s, 1), round(store.forget_s, 1)) for name, store in stores.items()}
 
 
 def test_the_page_gives_a_slots_layout() -> None:

@@ -5,25 +5,31 @@ from __future__ import annotations
 import itertools
 import json
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from equality import random_exemplars
 from scipy.io import wavfile
 
 from deltatrain import datasets
+from deltatrain.comparison import Comparison, compare
 from deltatrain.errors import DataError, InputError
 from deltatrain.features import FeatureConfig
+from deltatrain.fixed import FixedNetwork
 from deltatrain.order import Order, Turns, turn_after
 from deltatrain.personal import everybody, personal
 from deltatrain.quant_model import QuantModel
+from deltatrain.rates import Rates
+from deltatrain.replay import taken, with_replay
 from deltatrain.report.run_figure import run_figure
-from deltatrain.run import Journal, Log, read_events
-from deltatrain.samples import streamed
-from deltatrain.totals import SUMMED
-from deltatrain.training import evaluate
+from deltatrain.run import Journal, Log, Stream, read_events
+from deltatrain.samples import samples_of, streamed
+from deltatrain.totals import SUMMED, Totals
+from deltatrain.training import Sample, Settings, evaluate
 from deltatrain_core import CoreNetwork
 
 # ---- bounded memory
@@ -80,10 +86,46 @@ def test_a_data_set_is_never_whole_in_memory(
         for sample in train[:20]:
             sample.train_whole(core)
         evaluate(core, train[20:], model.n_outputs)
+        totals, settings = Totals(), Settings.of(model)
+        compared = compare(
+            {"core": core, "another": CoreNetwork(model)},
+            model,
+            Stream(model, data, order, settings).samples(5),
+            settings,
+            with_float=False,
+            on_step=totals.add_step,
+        )
+        assert (totals.steps, compared.steps, compared.words_different) == (5, (), 0)
 
     work()  # whatever is loaded once is loaded
     assert peak_of(lambda: datasets.load(str(folder), config=config)) > whole
     assert peak_of(work) < whole / 3
+
+
+def test_what_is_compared_is_what_is_held_and_compared(
+    make_integer_model: Callable[..., QuantModel], tmp_path: Path
+) -> None:
+    """Samples made when their turn comes, steps that are summed: the same, exemplars included, as with all at hand."""
+    write_recordings(tmp_path / "set", 6, 1)
+    config = FeatureConfig(max_frames=30, mean=(0.0,) * 16, std=(0.4,) * 16)
+    data = datasets.stream(str(tmp_path / "set"), config=config)
+    model = replace(make_integer_model(16, 4, 30, ("no", "yes")), features=config)
+    model = replace(model, replay=random_exemplars(np.random.default_rng(2), model))
+    settings, order = Settings.of(model, seed=7, replay_rate=0.7), Order(np.arange(6), 7)
+
+    def run(samples: Sequence[Sample], **options: Any) -> Comparison:
+        return compare({"C": CoreNetwork(model), "integers": FixedNetwork(model)}, model, samples, settings, **options)
+
+    held = samples_of(model, data, [order.item(index) for index in range(12)])
+    whole = run(with_replay(model, held.items, settings), taken=taken(model, settings))
+    totals = Totals()
+    summed = run(
+        Stream(model, data, order, settings).samples(12), taken=taken(model, settings), on_step=totals.add_step
+    )
+    assert summed == replace(whole, steps=(), float_model=summed.float_model) and summed.words_different == 0
+    assert (totals.new_steps, totals.steps) == (12, len(whole.steps)) == (12, 20)
+    told = Rates.of(model, [step.result for step in whole.steps], held)
+    assert Rates.of(model, [totals], totals, n_steps=totals.steps) == told and 0 < told.saturated_x < 1
 
 
 def test_items_are_read_when_asked_for(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -23,8 +25,10 @@ from test_cli import write_tones
 
 from deltatrain import datasets
 from deltatrain.cli import main
+from deltatrain.cli.train import go_on
 from deltatrain.errors import SampleRefused
 from deltatrain.features import FeatureConfig, fit_standardisation
+from deltatrain.key import Key, Lock
 from deltatrain.link import Device
 from deltatrain.memory import Memory
 from deltatrain.order import Order
@@ -107,15 +111,15 @@ class Board:
 
 @pytest.fixture
 def boards(
-    native_program: Callable[[QuantModel, tuple[str, ...]], Path],
-) -> Iterator[Callable[[Path], Board]]:
-    """Boards with the firmware of a model's file."""
+    native_program: Callable[..., Path],
+) -> Iterator[Callable[..., Board]]:
+    """Boards with the firmware of a model's file, locked or not."""
     started: list[Board] = []
 
-    def start(model: Path) -> Board:
+    def start(model: Path, lock: Lock | None = None) -> Board:
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        board = Board(native_program(QuantModel.load(model), FAST), listener)
+        board = Board(native_program(QuantModel.load(model), FAST, lock), listener)
         started.append(board)
         board.start()
         return board
@@ -247,13 +251,22 @@ def test_stopped_killed_and_moved(
     assert numbers == sorted(numbers) and set(numbers) >= set(range(1, 37)) - {reached}  # its line may be lost
 
 
+def test_how_to_go_on_names_the_key_without_showing_it() -> None:
+    secret = Key.new().secret.hex()
+    told = go_on(Path("my run"), "/dev/ttyACM0", Key.given(secret))
+    assert told == "deltatrain train --run 'my run' --resume --target /dev/ttyACM0, with the key in DELTATRAIN_KEY"
+    assert go_on(Path("run"), None, None) == "deltatrain train --run run --resume"
+
+
 def test_a_device_that_goes_away(
     boards: Any, model: Path, tones: Path, uninterrupted: dict[str, Any], tmp_path: Path
 ) -> None:
-    board, folder = boards(model), tmp_path / "run"
-    process = start_process(
-        "train", *options(model, tones, "--eval-every", 1, "--pull-every", 4, "--target", board.url, "--run", folder)
-    )
+    key, file, folder = Key.new(), tmp_path / "the key", tmp_path / "run"
+    key.save(file)
+    board = boards(model, Lock(key))
+    url = board.url
+    where = ("--target", url, "--run", folder, "--key", file)
+    process = start_process("train", *options(model, tones, "--eval-every", 1, "--pull-every", 4, *where))
     wait_for_steps(folder, 6, process)
     board.restart()  # it goes on by itself
     wait_for_steps(folder, 12, process)
@@ -263,10 +276,15 @@ def test_a_device_that_goes_away(
     board.kill()
     board.listener.close()
     _, said = process.communicate(timeout=120)
-    assert process.returncode == 2 and "go on with it: deltatrain train --run" in said
+    assert process.returncode == 2
+    found = re.search(r"go on with it: deltatrain (train --run .* --key .*)", said)
+    assert found is not None, said
+    again = shlex.split(found[1])
+    assert again == ["train", "--run", str(folder), "--resume", "--target", url, "--key", str(file)]
     last = events(folder, "step")[-1]["step"]
     # Another one with the same firmware.
-    told = run_json("train", "--run", folder, "--resume", "--target", boards(model).url, "--rollback", "never")
+    again[again.index(url)] = boards(model, Lock(key)).url
+    told = run_json(*again, "--rollback", "never")
     resumed = events(folder, "resume")[-1]
     assert (resumed["source"], resumed["step"], resumed["lost"]) == ("folder", last // 4 * 4, last % 4)
     assert told["steps"] == N_NEW

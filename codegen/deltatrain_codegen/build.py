@@ -35,8 +35,7 @@ COMPILE_FLAGS = (
     "-Werror",
 )
 # Loops that a training step spends its time in go by speed, where -O2 takes fewer instructions than -O3 and less flash;
-# what a step spends some time in goes by size, or by speed too where loops are not in assembly; all else by size whatever
-# it takes.
+# what it spends some time in by size, or by speed too where loops are not in assembly; all else by size at any price.
 FAST, SMALL = ("-O2",), ("-Os",)
 SMALLEST = (
     *SMALL,

@@ -52,7 +52,7 @@ class Comparison:
     Attributes
     ----------
     steps : tuple of Step
-        As the first engine reported them.
+        As the first engine reported them; empty where `compare` was told to hand them on instead.
     words_compared, words_different : int
         Words of the first engine; one differs when any other engine has another value there.
     first_difference : Difference or None
@@ -180,6 +180,7 @@ def compare(
     *,
     with_float: bool = True,
     after_step: Callable[[int], None] | None = None,
+    on_step: Callable[[Step], None] | None = None,
     progress: Progress | None = None,
     taken: Taken | None = None,
 ) -> Comparison:
@@ -192,6 +193,9 @@ def compare(
     after_step : callable, optional
         Called with the number of the step just trained, before its weights are read: where a test corrupts
         a word.
+    on_step : callable, optional
+        Given each step as the first engine reported it: then none is kept, and with samples that are made when they are
+        asked for, a run of any length takes the same memory.
     taken : callable, optional
         As of `training.train`: which exemplar comes in place of one among the samples where some were refused.
     """
@@ -205,11 +209,12 @@ def compare(
     shapes = {name: tensor.shape for name, tensor in model.tensors().items()}
     top_hidden = f"layer{len(model.layers) - 1}.hidden"
     steps: list[Step] = []
-    refused = 0
+    keep = steps.append if on_step is None else on_step
+    n_trained = refused = 0
     running = Running()
 
     for number, planned in enumerate(samples):
-        sample = planned if taken is None else taken(planned, len(steps))
+        sample = planned if taken is None else taken(planned, n_trained)
         outcomes = [_train(engine, sample, top_hidden) for engine in engines.values()]
         whole = [outcome for outcome in outcomes if outcome is not None]
         if len(whole) < len(outcomes):
@@ -236,9 +241,11 @@ def compare(
 
         if shadow is not None:
             shadow.step(sample, hidden[0])
-        steps.append(Step(sample, results[0]))
+        step = Step(sample, results[0])
+        keep(step)
+        n_trained += 1
         if progress is not None:
-            progress(number + 1, len(samples), {**running.add(steps[-1]), "different": tally.different})
+            progress(number + 1, len(samples), {**running.add(step), "different": tally.different})
 
     outcome = Comparison(tuple(steps), tally.compared, tally.different, tally.first, refused=refused)
     if shadow is None:

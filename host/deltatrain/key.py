@@ -25,9 +25,17 @@ _LIKE_A_KEY = re.compile(rf"[0-9a-fA-F]{{{KEY_BYTES},}}")  # with digits too few
 
 @dataclass(frozen=True)
 class Key:
-    """A key; its bytes are kept out of any text that describes it."""
+    """A key; its bytes are kept out of any text that describes it.
+
+    Attributes
+    ----------
+    secret : bytes
+    path : Path or None
+        The file that it was read from.
+    """
 
     secret: bytes = field(repr=False)
+    path: Path | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.secret) != KEY_BYTES:
@@ -57,7 +65,7 @@ class Key:
             ) from error
         if not _HEX.fullmatch(content):
             raise InputError(f"{text} is no key: it must hold {2 * KEY_BYTES} hexadecimal digits and nothing else")
-        return Key(bytes.fromhex(content))
+        return Key(bytes.fromhex(content), Path(text))
 
     def save(self, path: Path) -> None:
         """Write a new file that only its owner may read; InputError when there is one already, or none can be."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from deltatrain.training import Step
+
 # Of `drnn_result_t`: what `count_operations` and `Rates` sum, by the same names.
 SUMMED = (
     "n_steps",
@@ -51,6 +53,13 @@ class Totals:
         if name in SUMMED:
             return self._sums[name]
         raise AttributeError(name)
+
+    def add_step(self, step: Step) -> None:
+        """Take a step in as an engine told it."""
+        sample = step.sample
+        told = {"replayed": sample.replayed, "loss": step.loss}
+        told |= {"inputs": sample.frames.size, "inputs_saturated": sample.saturated}
+        self.add(told | {name: getattr(step.result, name) for name in SUMMED})
 
     def add(self, step: Mapping[str, Any]) -> None:
         """Take a step in, as a line of a log tells it."""

@@ -31,7 +31,7 @@ from deltatrain.targets import boards as known_boards
 @click.command()
 @json_option
 def boards(terminal: Terminal) -> None:
-    """The boards: core, memory, and what building for each and running it takes.
+    """The boards: core, memory, store for what is learned, and what building for each and running it takes.
 
     One that is emulated (qemu:, renode:) is a target of every command. One that a debug probe writes to (pyocd:) is a
     target of `export` and `flash`; name its serial port to the others. Everything about a board stands in its folder;
@@ -45,13 +45,15 @@ def boards(terminal: Terminal) -> None:
             (
                 board.target,
                 board.core,
-                f"{board.ram_bytes // 1024} KiB",
-                f"{board.flash_bytes // 1024} KiB",
+                f"{board.ram_bytes // 1024}",
+                f"{board.flash_bytes // 1024}",
+                "" if board.kept is None else f"{board.kept.pages}×{board.kept.page_bytes // 1024}",
                 "" if board.run is None else board.run.program,
             )
             for board in known
         ]
-        console.print(table(("target", "core", "RAM", "flash", "run by"), rows))
+        console.print(table(("target", "core", "RAM", "flash", "store", "run by"), rows))
+        console.print("\nSizes in KiB. `export --store` keeps in a store's pages what was learned.")
         console.print("\nWhat compiles for them and runs them comes from:")
         for name, words in {name: words for board in known for name, words in board.install.items()}.items():
             console.print(f"  {name}: {words}", markup=False, soft_wrap=True)
@@ -68,6 +70,7 @@ def _described(board: Board) -> dict[str, object]:
         "core": board.core,
         "ram_bytes": board.ram_bytes,
         "flash_bytes": board.flash_bytes,
+        "store": None if board.kept is None else board.kept.to_dict(),
         "needs": list(board.needs),
         "packages": list(board.packages),
         "install": board.install,

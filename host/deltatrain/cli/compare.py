@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from rich.console import Console
 
 from deltatrain import datasets
-from deltatrain.cli.job import counted_steps, make_job, settings_of
+from deltatrain.cli.job import counted, make_job, settings_of
 from deltatrain.cli.options import (
     data_options,
     json_option,
@@ -28,9 +27,10 @@ from deltatrain.key import Key
 from deltatrain.order import Order
 from deltatrain.quant_model import QuantModel
 from deltatrain.rates import Rates
-from deltatrain.replay import rate_over, taken, with_replay
-from deltatrain.samples import samples_of
+from deltatrain.replay import rate_over, taken
+from deltatrain.run import Stream
 from deltatrain.session import opened
+from deltatrain.totals import Totals
 from deltatrain.trained import put_weights, weights_of
 from deltatrain.training import Engine
 from deltatrain_core import CoreNetwork
@@ -106,7 +106,8 @@ def compare(
     )
     settings = settings_of(job.model, rate_over(epochs, options["replay_rate"]), options)
     order = Order(job.first, options["seed"])
-    train = samples_of(job.model, job.dataset, np.concatenate([order.epoch(number) for number in range(epochs)]))
+    stream = Stream(job.model, job.dataset, order, settings)
+    totals = Totals()
     flipped = None if flip is None else Flip.parse(flip, job.model)
     with opened(target, job.model, None, terminal.say, key) as session:
         device = session.device
@@ -124,30 +125,31 @@ def compare(
                     "integer reference": FixedNetwork(session.model),
                 },
                 job.model,
-                with_replay(job.model, train.items, settings),
+                stream.samples(epochs * len(order)),
                 settings,
                 after_step=after_step,
+                on_step=totals.add_step,
                 progress=progress,
                 taken=taken(job.model, settings),
             )
         put_weights(device, old)
     first = outcome.first_difference
     values = {
-        "steps": len(outcome.new_steps),
-        "replay_steps": len(outcome.steps) - len(outcome.new_steps),
+        "steps": totals.new_steps,
+        "replay_steps": totals.steps - totals.new_steps,
         "refused": outcome.refused,
         "words_compared": outcome.words_compared,
         "words_different": outcome.words_different,
         "first_difference": None if first is None else first.to_dict(),
         "float_error": outcome.float_error,
         "float_weight_error": outcome.float_weight_error,
-        "rates": Rates.of(job.model, [step.result for step in outcome.steps], train).to_dict(),
+        "rates": Rates.of(job.model, [totals], totals, n_steps=totals.steps).to_dict(),
     }
 
     def show(console: Console) -> None:
         console.print(
-            f"{counted_steps(outcome.steps, outcome.refused)}, {outcome.words_compared:,} words compared, "
-            f"{outcome.words_different:,} words differ"
+            f"{counted(totals.new_steps, totals.steps - totals.new_steps, outcome.refused)}, "
+            f"{outcome.words_compared:,} words compared, {outcome.words_different:,} words differ"
         )
         console.print(f"hidden states: {outcome.float_error:.1e} rms from float64")
 

@@ -15,7 +15,7 @@ from deltatrain.datasets import Dataset
 from deltatrain.personal import everybody, first_pass, pretrained_on
 from deltatrain.quant_model import QuantModel
 from deltatrain.samples import streamed
-from deltatrain.training import Sample, Settings, Step
+from deltatrain.training import Sample, Settings
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,3 @@ def counted(new: int, replayed: int, refused: int) -> str:
     """`50 steps`, `50 steps and 50 on stored exemplars`, and `(2 samples refused, ...)` where some were."""
     text = f"{new} steps" + (f" and {replayed} on stored exemplars" if replayed else "")
     return text + (f" ({refused} samples refused, for their events exceed the firmware's budget)" if refused else "")
-
-
-def counted_steps(steps: Sequence[Step], refused: int) -> str:
-    """The same of steps."""
-    replayed = sum(step.sample.replayed for step in steps)
-    return counted(len(steps) - replayed, replayed, refused)

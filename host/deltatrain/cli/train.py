@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from deltatrain.datasets import Dataset
 from deltatrain.devices import AnyDevice
 from deltatrain.errors import InputError
 from deltatrain.folders import make_folder
-from deltatrain.key import Key
+from deltatrain.key import KEY_VARIABLE, Key
 from deltatrain.memory import BUDGET_ONE
 from deltatrain.order import Order
 from deltatrain.quant_model import QuantModel
@@ -160,8 +161,8 @@ def train(
             device = session.device
             pace.check(device)
             stream = Stream(session.model, job.dataset, order, settings)
-            again = f"deltatrain train --run {run_dir} --resume" + (f" --target {target}" if target else "")
-            command = TrainingRun(terminal, device, folder, stream, job, n_new, again if run_dir else None)
+            again = None if run_dir is None else go_on(run_dir, target, key)
+            command = TrainingRun(terminal, device, folder, stream, job, n_new, again)
             if plan is None:
                 plan = Plan(
                     model_hash=quantized.hash().hex(),
@@ -196,6 +197,14 @@ def _folder(run_dir: Path | None, resume: bool) -> Iterator[RunFolder]:
         folder.check_free()
         make_folder(run_dir)
     yield folder
+
+
+def go_on(run_dir: Path, target: str | None, key: Key | None) -> str:
+    """The command that goes on with a run; a key that came without a file is named, not shown."""
+    words = ["deltatrain", "train", "--run", str(run_dir), "--resume"]
+    words += [] if target is None else ["--target", target]
+    words += [] if key is None or key.path is None else ["--key", str(key.path)]
+    return shlex.join(words) + (f", with the key in {KEY_VARIABLE}" if key is not None and key.path is None else "")
 
 
 def _logs(folder: RunFolder, log: Path | None) -> list[Path]:

@@ -20,6 +20,7 @@ from deltatrain.link.results import Committed, Config, DeviceResult, Hello, Stat
 from deltatrain.link.sample import Frames, checked
 from deltatrain.link.session import DEFAULT_REOPEN_S, DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, LinkSession
 from deltatrain.scale import Scale
+from deltatrain.targets import Store, find_board
 from deltatrain.targets.counter import INSTRUCTIONS, Counter
 from deltatrain_core import StepResult
 from deltatrain_core.network import TENSOR_IDS
@@ -51,10 +52,13 @@ class Device(LinkSession):
         self._items: dict[int, tuple[int, np.dtype[Any]]] = {}
         self._sample: list[Frames] = []  # what the device has of the sample under way
         self._begun_again = 0
+        self._flash: Store | None = None  # where the board is a known one
 
     def _opened(self, hello: Hello) -> None:
         self._items.clear()
         self._sample.clear()
+        board = find_board(hello.board)
+        self._flash = None if board is None else board.store
 
     @property
     def counter(self) -> Counter:
@@ -159,9 +163,9 @@ class Device(LinkSession):
 
         done = 0
         while done < data.size:
-            # Where it is not known how many were taken, it were so many at least.
-            count, _ = self._part("DT_CMD_WRITE_TENSOR", data.size - done, at_once, payload)
-            done += count
+            count, reply = self._part("DT_CMD_WRITE_TENSOR", data.size - done, at_once, payload)
+            if reply is not None:  # else they may have been refused; the same again does no harm
+                done += count
 
     def reset_weights(self) -> None:
         """Go back to the weights of the model in the firmware; drops an unfinished sample."""
@@ -175,13 +179,14 @@ class Device(LinkSession):
         DeviceError when the firmware has no store; RefusedError when writing failed: the commit before is still whole.
         """
         self._need_store()
-        raw = self._unpack("dt_commit_reply_t", self._effect("DT_CMD_COMMIT"))
+        takes = 0.0 if self._flash is None else self._flash.commit_s
+        raw = self._unpack("dt_commit_reply_t", self._effect("DT_CMD_COMMIT", takes=takes))
         return Committed(**{field.name: int(getattr(raw, field.name)) for field in fields(Committed)})
 
     def forget(self) -> None:
         """Erase all commits: from its next restart on, the device starts from the model in its firmware."""
         self._need_store()
-        self._effect("DT_CMD_FORGET")
+        self._effect("DT_CMD_FORGET", takes=0.0 if self._flash is None else self._flash.forget_s)
 
     def _need_store(self) -> None:
         if self.info.store == "none":

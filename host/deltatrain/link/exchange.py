@@ -117,6 +117,7 @@ class Exchange:
         *,
         cut_request: bool = False,
         cut_reply: int = 0,
+        takes: float = 0.0,
         is_mine: Callable[[Reply], bool] = lambda reply: True,
     ) -> Reply:
         """The answer to a command.
@@ -127,6 +128,9 @@ class Exchange:
             Whether the caller can send less at once.
         cut_reply : int
             Bytes of payload that it asks for, where it can ask for less at once; else 0.
+        takes : float
+            Seconds for which the device may be deaf and dumb over this command, as its flash is written: each wait for
+            an answer is longer by so much. Others make up for themselves, by what their answers took before.
         is_mine : callable
             Whether an answer with the right command and number belongs to this session.
 
@@ -141,12 +145,13 @@ class Exchange:
         # A second delimiter: where the first is damaged, the device complains at once, instead of waiting for more.
         frame = encode(head + payload) + DELIMITER
         longest = min(self._round_trips.longest, HELLO_WAIT_S) if command == _HELLO else self._round_trips.longest
+        longest += takes
         started = time.monotonic()
         sent = damaged = reopened = 0
         waited = 0.0
         last: _Loss | None = None
         while True:
-            wait = min(longest, self._round_trips.wait(command))
+            wait = min(longest, takes + self._round_trips.wait(command))
             try:
                 sent += 1
                 self.counters.frames += 1
@@ -164,7 +169,7 @@ class Exchange:
             if isinstance(outcome, Reply):
                 self._known = True
                 if sent == 1:
-                    self._round_trips.took(command, time.monotonic() - sent_at)
+                    self._round_trips.took(command, max(0.0, time.monotonic() - sent_at - takes))
                 self.outward.whole(len(payload))
                 self.inward.whole(len(outcome.payload))
                 return outcome

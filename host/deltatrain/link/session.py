@@ -25,9 +25,11 @@ _SEQUENCE, _DUPLICATE = protocol.constant("DT_ERR_SEQUENCE"), protocol.constant(
 # What a device answers whose session this is no more.
 _LOST_SESSION = frozenset({protocol.constant("DT_ERR_SESSION"), _SEQUENCE, _DUPLICATE})
 _WRONG_VERSION = protocol.constant("DT_ERR_VERSION")
+_LOCKED = protocol.constant("DT_ERR_LOCKED")
+_UNLOCKING = frozenset({"DT_CMD_CHALLENGE", "DT_CMD_UNLOCK"})  # never locked themselves
 
 _WHAT_TO_DO = {
-    protocol.constant("DT_ERR_LOCKED"): f"; give the key that it was exported with, by --key FILE or {KEY_VARIABLE}",
+    _LOCKED: f"; give the key that it was exported with, by --key FILE or {KEY_VARIABLE}",
     protocol.constant("DT_ERR_KEY"): "; give the key that this device was exported with. After some wrong ones in a "
     "row it must be restarted before it takes another",
 }
@@ -60,7 +62,7 @@ class LinkSession:
     reopen : float
         Seconds for which a line that closed is tried again.
     key : Key, optional
-        Unlocks a locked device, at every hello.
+        Unlocks a locked device: at every hello, and where it has locked itself again within the session.
 
     What the line does to frames is mended as long as it carries any (see docs/LINK.md). Every method raises DeviceError
     when no valid answer comes; RefusedError, which is one too, when the device refuses the command; LinkInterrupted
@@ -78,6 +80,7 @@ class LinkSession:
         self._line = line
         self._key = key
         self._unlocked = False
+        self._recovering = False
         self._link = Exchange(line, timeout, retries, reopen)
         self._nonce = 0
         self._effects = 0  # sequence number of the last command with an effect
@@ -174,7 +177,8 @@ class LinkSession:
         proof = key.proof(self.info.hash, protocol.bytes_of(answer.challenge), self._nonce)
         self._effect("DT_CMD_UNLOCK", protocol.pack("dt_unlock_t", proof=list(proof)))
         self._key, self._unlocked = key, True
-        self._hello = replace(self.info, locks=0)
+        if self.info.locks:  # else it had locked itself again: whoever holds the hello sees that it is the same session
+            self._hello = replace(self.info, locks=0)
 
     def _opened(self, hello: Hello) -> None:
         """A new session is open: for subclasses, which forget here what belonged to the old one."""
@@ -183,13 +187,19 @@ class LinkSession:
 
     def _query(self, name: str, payload: bytes = b"", cut_reply: int = 0) -> bytes:
         """A command without effect: it may be executed any number of times."""
-        self._queries = (self._queries + 1) & 0xFF
-        return self._command(name, self._queries, payload, cut_reply=cut_reply)
+        return self._command(name, self._next_number(name), payload, cut_reply=cut_reply)
 
-    def _effect(self, name: str, payload: bytes = b"") -> bytes:
-        """A command with an effect: the sequence number lets the device execute it once."""
-        self._effects = (self._effects + 1) & 0xFF
-        return self._command(name, self._effects, payload)
+    def _effect(self, name: str, payload: bytes = b"", takes: float = 0.0) -> bytes:
+        """A command with an effect: the sequence number lets the device execute it once; `takes` as for `Exchange`."""
+        return self._command(name, self._next_number(name), payload, takes=takes)
+
+    def _next_number(self, name: str) -> int:
+        """The sequence number of a new command: those with an effect are counted apart."""
+        if _CMD[name] >= protocol.FIRST_EFFECT:
+            self._effects = (self._effects + 1) & 0xFF
+            return self._effects
+        self._queries = (self._queries + 1) & 0xFF
+        return self._queries
 
     def _part(
         self,
@@ -213,11 +223,12 @@ class LinkSession:
         Returns
         -------
         int
-            The least number that was sent, before the device took one of the requests.
+            The least number that was sent, before the device answered one of the requests.
         bytes or None
-            The answer; None when the device took one that was cut since, and its answer is lost.
+            The answer; None when the device answered one that was cut since, took it or refused it, and that answer is
+            lost.
         """
-        self._effects = (self._effects + 1) & 0xFF
+        self._next_number(name)
         sent: int | None = None
         while True:
             count = min(rest, at_once())
@@ -239,13 +250,22 @@ class LinkSession:
             else:
                 return count, reply
 
-    def _command(self, name: str, sequence: int, payload: bytes, cut_before: bool = False, **cut: Any) -> bytes:
+    def _command(self, name: str, sequence: int, payload: bytes, cut_before: bool = False, **how: Any) -> bytes:
         """The answer to a command of this session; LinkInterrupted where the device knows the session no more.
 
         `cut_before` says that a longer command was sent under the same number, which the device may have executed.
+        Where the device has locked itself meanwhile, and the key is known, it is unlocked and asked again, once: what
+        it refused as locked it has not executed. The number is another then, for the refusal used up the first.
         """
         try:
-            return self._exchange(_CMD[name], sequence, payload, **cut)
+            try:
+                return self._exchange(_CMD[name], sequence, payload, **how)
+            except RefusedError as refusal:
+                if refusal.status != _LOCKED or self._key is None or name in _UNLOCKING:
+                    raise
+                self.unlock(self._key)
+                cut_before = False
+                return self._exchange(_CMD[name], self._next_number(name), payload, **how)
         except RefusedError as refusal:
             if refusal.status not in _LOST_SESSION or (cut_before and refusal.status == _SEQUENCE):
                 raise
@@ -259,15 +279,25 @@ class LinkSession:
         return reply.payload
 
     def _interrupted(self, command: int, status: int) -> LinkInterrupted:
-        """Open a new session, and say what became of the old one."""
-        before, now = self._hello, self.hello()
+        """Open a new session, and say what became of the old one; DeviceError where that is lost at once as well."""
+        name = protocol.command_name(command)
+        if self._recovering:
+            raise DeviceError(
+                f"the device at {self._line.url} lost a session that was just opened, at {name} "
+                f"({protocol.status_text(status)}); end whatever else talks to it"
+            )
+        before = self._hello
+        self._recovering = True
+        try:
+            now = self.hello()
+        finally:
+            self._recovering = False
         restarted = before is not None and before.boot_id != now.boot_id
         if before is not None and before.hash != now.hash:
             raise DeviceError(
                 f"the device at {self._line.url} restarted with another model (its hash was {before.hash.hex()}, is "
                 f"{now.hash.hex()}); open it anew"
             )
-        name = protocol.command_name(command)
         if restarted:
             what = f"the device at {self._line.url} restarted ({now.fault_words}) before it answered {name}"
         elif status in (_SEQUENCE, _DUPLICATE):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from deltatrain.datasets import Dataset
+from deltatrain.datasets.lazy import Lazy
 from deltatrain.fixed.rounding import draw
 from deltatrain.order import Order, Turns
 from deltatrain.quant_model import QuantModel
@@ -29,6 +33,13 @@ class Stream:
     def turns(self) -> Turns:
         """New samples, and exemplars between them."""
         return Turns.of(self.settings.replay_rate)
+
+    def samples(self, n_new: int) -> Sequence[Sample]:
+        """Those of so many new samples and the exemplars between them, of an engine that begins at step 0.
+
+        Each is made when it is asked for; the exemplars are those that come where no sample is refused.
+        """
+        return Lazy(lambda turn: self.sample(turn, turn), np.arange(self.turns.count(n_new)))
 
     def sample(self, turn: int, step: int) -> Sample:
         """The sample of a turn, of an engine whose next step has this number."""

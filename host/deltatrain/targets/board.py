@@ -107,6 +107,11 @@ class Board:
         return isinstance(self.run, Qemu | Renode)
 
     @property
+    def kept(self) -> Store | None:
+        """Where commits are kept, so run; None also where the firmware has a store, and the emulator leaves it out."""
+        return self.store if self.run is None or self.run.has_store else None
+
+    @property
     def ready_s(self) -> float:
         """How long it takes at most until the firmware of a started emulator answers."""
         return 0.0 if self.run is None else self.run.ready_s

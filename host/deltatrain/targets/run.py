@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,10 +23,13 @@ class Run(ABC):
         The same in words.
     ready_s : float
         How long it takes at most until the firmware answers.
+    has_store : bool
+        Whether the board's non-volatile memory is there; emulators leave some out, which the firmware notices.
     """
 
     name: str
     title: str
+    has_store: bool = field(default=True, kw_only=True)
     kind: ClassVar[str]
     ready_s: ClassVar[float] = 10.0
 

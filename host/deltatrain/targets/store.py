@@ -23,6 +23,8 @@ class Store:
         Its driver: `dt_flash.h`.
     erase_cycles : int or None
         How often a page may be erased, as its maker says; None: without limit.
+    erase_ms, program_us : int
+        How long erasing a page and programming `write_bytes` may take, as its maker says; 0: no time to speak of.
     """
 
     origin: int
@@ -31,11 +33,38 @@ class Store:
     write_bytes: int
     sources: tuple[Path, ...]
     erase_cycles: int | None = None
+    erase_ms: int = 0
+    program_us: int = 0
+
+    @property
+    def n_bytes(self) -> int:
+        """All of it."""
+        return self.pages * self.page_bytes
 
     @property
     def slot_bytes(self) -> int:
         """Room for one commit."""
         return self.pages // 2 * self.page_bytes
+
+    @property
+    def commit_s(self) -> float:
+        """Seconds that the memory may take for a commit that fills its slot."""
+        return self.pages // 2 * self.erase_ms / 1e3 + self.slot_bytes // self.write_bytes * self.program_us / 1e6
+
+    @property
+    def forget_s(self) -> float:
+        """Seconds that it may take to forget all commits; the few words that are programmed do not count."""
+        return self.pages * self.erase_ms / 1e3
+
+    def to_dict(self) -> dict[str, int | float | None]:
+        """JSON-ready: numbers alone."""
+        numbers = {key: value for key, value in vars(self).items() if key != "sources"}
+        return numbers | {
+            "bytes": self.n_bytes,
+            "slot_bytes": self.slot_bytes,
+            "commit_s": self.commit_s,
+            "forget_s": self.forget_s,
+        }
 
     @staticmethod
     def of(table: dict[str, Any], folder: Path) -> Store:

@@ -36,10 +36,7 @@
 #define NVIC_BIT(irq) (1u << ((irq) % 32u))
 
 #define SYST_ON 0x7u                     /* by the processor's clock, with its exception */
-#define SYST_LONGEST 0xFFFFFFu
-#ifndef DT_WATCHDOG_BEATS
-#define DT_WATCHDOG_BEATS 256u           /* 2^32 cycles: 268 s at 16 MHz, 67 s at 64 MHz */
-#endif
+#define SYST_LONGEST (DT_BEAT_TICKS - 1u)
 
 #define AIRCR_RESET 0x05FA0004u          /* the key, and SYSRESETREQ */
 #define SHCSR_ENABLE_FAULTS 0x00070000u  /* memory management, bus and usage faults apart from the hard fault */

@@ -13,6 +13,15 @@ extern uint32_t dt_stack_start[], dt_stack_end[];
 extern uint32_t dt_data_start[], dt_data_end[], dt_zero_start[], dt_zero_end[];
 extern const uint32_t dt_data_load[];
 
+/*
+ * The watchdog beats every 2^24 ticks of what counts its time, and ends a command that lasts for so many: 268 s at 16 MHz,
+ * 67 s at 64 MHz.
+ */
+#define DT_BEAT_TICKS 0x1000000u
+#ifndef DT_WATCHDOG_BEATS
+#define DT_WATCHDOG_BEATS 256u
+#endif
+
 #define DT_FAULT_KEPT 0x464C5421u
 
 /* A fault, in RAM that the restart does not clear. */

@@ -1,6 +1,7 @@
 /*
  * From reset to main on a RISC-V in machine mode, and what happens at a trap: its cause is kept in RAM that the restart
- * does not clear, the device restarts, and the next hello tells. Interrupts are never taken, so that every trap is a fault.
+ * does not clear, the device restarts, and the next hello tells. Every trap is a fault, for the one interrupt that is ever
+ * taken is the watchdog: that of the machine timer, open while a command is executed.
  */
 #include "dt_board.h"
 #include "dt_protocol.h"
@@ -9,6 +10,11 @@
 
 #define FINISHER REG(DT_FINISHER_BASE)
 #define FINISHER_RESET 0x7777u
+
+#define COMPARE_LOWER REG(DT_TIMER_COMPARE_BASE)
+#define COMPARE_UPPER REG(DT_TIMER_COMPARE_BASE + 4u)
+#define MSTATUS_MIE 0x8u
+#define CAUSE_TIMER 0x80000007u /* an interrupt, not an exception */
 
 /* The first entry of the PMP: a power of two, for reading and executing alone, machine mode included, until reset. */
 #define PMP_LOCKED_FLASH 0x9Du
@@ -43,6 +49,9 @@ static void restart(void)
 
 static uint32_t kind_of(uint32_t cause)
 {
+    if (cause == CAUSE_TIMER) {
+        return DT_FAULT_WATCHDOG;
+    }
     switch (cause) {
     case CAUSE_FETCH_ACCESS:
     case CAUSE_LOAD_ACCESS:
@@ -78,6 +87,20 @@ __attribute__((naked, aligned(4))) void dt_trap(void)
                      "csrr a2, mepc\n"
                      "la sp, dt_stack_end\n"
                      "j dt_record_fault\n");
+}
+
+/* Between commands the line's interrupt, which is never taken, ends the sleep; the timer's is taken within them. */
+void dt_board_watch(uint32_t working)
+{
+    if (!working) {
+        __asm__ volatile(ZICSR "csrc mstatus, %0\n csrw mie, %1" ::"r"(MSTATUS_MIE), "r"(MIE_EXTERNAL));
+        return;
+    }
+    const uint64_t end = dt_board_ticks() + (uint64_t)DT_WATCHDOG_BEATS * DT_BEAT_TICKS;
+    COMPARE_UPPER = UINT32_MAX; /* or half of the new time and half of the old one may be past */
+    COMPARE_LOWER = (uint32_t)end;
+    COMPARE_UPPER = (uint32_t)(end >> 32);
+    __asm__ volatile(ZICSR "csrw mie, %1\n csrs mstatus, %0" ::"r"(MSTATUS_MIE), "r"(MIE_TIMER));
 }
 
 uint16_t dt_board_fault(uint32_t *address)

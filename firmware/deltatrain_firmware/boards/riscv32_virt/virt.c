@@ -24,8 +24,6 @@
 #define TIMER_LOWER REG(DT_TIMER_BASE)
 #define TIMER_UPPER REG(DT_TIMER_BASE + 4u)
 
-#define MIE_EXTERNAL 0x800u
-
 void dt_board_init(void)
 {
     UART_LINE_CONTROL = UART_8N1;
@@ -33,7 +31,7 @@ void dt_board_init(void)
     UART_INTERRUPTS = UART_INTERRUPT_RX;
     PLIC_PRIORITY = 1;
     PLIC_ENABLE = 1u << DT_UART_IRQ;
-    __asm__ volatile(ZICSR "csrs mie, %0" ::"r"(MIE_EXTERNAL));
+    __asm__ volatile(ZICSR "csrw mie, %0" ::"r"(MIE_EXTERNAL));
 }
 
 uint8_t dt_board_read(void)
@@ -53,12 +51,6 @@ void dt_board_write(const uint8_t *bytes, uint32_t n)
         }
         UART_DATA = bytes[i];
     }
-}
-
-/* The machine has no watchdog, and interrupts, which could stand for one, are never taken. */
-void dt_board_watch(uint32_t working)
-{
-    (void)working;
 }
 
 uint64_t dt_board_ticks(void)
