@@ -200,11 +200,6 @@ typedef struct {
     int32_t beta;            /* the regulariser's factor in the unit of these */
 } through_t;
 
-DRNN_RARE static int32_t saturated32(int64_t value, uint32_t *saturated)
-{
-    return drnn_saturate(value, DRNN_INT32_MAX, saturated);
-}
-
 /* Of any product of the event `back` places before the end of step t's. |product| <= 2^42: rescaled it is below 2^52. */
 DRNN_RARE static int32_t d_delta_any(drnn_t *net, uint32_t l, uint32_t t, const through_t *through, int64_t product,
                                      uint32_t back)
@@ -213,7 +208,7 @@ DRNN_RARE static int32_t d_delta_any(drnn_t *net, uint32_t l, uint32_t t, const 
     if (through->beta != 0) { /* an event's Delta is not 0 */
         sum += drnn_event_value(net, l)[drnn_event_end_of(net, l, t) - back] > 0 ? through->beta : -through->beta;
     }
-    return saturated32(sum, &net->result.saturated_grad);
+    return drnn_saturate(sum, DRNN_INT32_MAX, &net->result.saturated_grad);
 }
 
 /* W^T dM_t over the columns active at step t, and the path through v_hat: what reaches h through its deltas is added to d_below. */
@@ -245,7 +240,7 @@ static void through_deltas(drnn_t *net, uint32_t l, uint32_t t, const through_t 
                         sum != -DRNN_INT32_MAX - 1)) {
             below = sum;
         } else {
-            below = saturated32((int64_t)below + hat + d_delta, &net->result.saturated_grad);
+            below = drnn_saturate((int64_t)below + hat + d_delta, DRNN_INT32_MAX, &net->result.saturated_grad);
         }
         d_below[j] = below;
         d_hat[j] = -d_delta;

@@ -16,34 +16,17 @@ _Static_assert((-1 >> 1) == -1, "right shifts of negative numbers must be arithm
 #define DRNN_INT16_MAX 32767       /* limits of saturation, which is symmetric: no result is -32768 or -2^31 */
 #define DRNN_INT32_MAX 2147483647
 
-/* value / 2^bits, to nearest, halves up; bits in [0, 62], |value| + 2^(bits-1) < 2^63. */
-static inline int64_t drnn_round_shift(int64_t value, int bits)
-{
-    if (bits == 0) {
-        return value;
-    }
-    return (value + ((int64_t)1 << (bits - 1))) >> bits;
-}
+/*
+ * value / 2^bits, to nearest, halves up; bits in [0, 62], |value| + 2^(bits-1) < 2^63. This and the two below are no inline
+ * functions: on a processor of 32 bits each copy takes much flash, and no loop that matters calls them.
+ */
+int64_t drnn_round_shift(int64_t value, int bits);
 
-/* value / 2^bits for a shift of either sign; to the left |value| * 2^-bits must stay below 2^63. */
-static inline int64_t drnn_rescale(int64_t value, int bits)
-{
-    return bits >= 0 ? drnn_round_shift(value, bits) : value * ((int64_t)1 << -bits);
-}
+/* The same for a shift of either sign; to the left |value| * 2^-bits must stay below 2^63. */
+int64_t drnn_rescale(int64_t value, int bits);
 
 /* Clamp to [-limit, limit] and count it in *saturated. */
-static inline int32_t drnn_saturate(int64_t value, int32_t limit, uint32_t *saturated)
-{
-    if (value > limit) {
-        ++*saturated;
-        return limit;
-    }
-    if (value < -(int64_t)limit) {
-        ++*saturated;
-        return -limit;
-    }
-    return (int32_t)value;
-}
+int32_t drnn_saturate(int64_t value, int32_t limit, uint32_t *saturated);
 
 /* The same for a value of 32 bits: one comparison where nothing saturates. limit < 2^30, |value| < 2^30. */
 static inline int32_t drnn_saturate_narrow(int32_t value, int32_t limit, uint32_t *saturated)
