@@ -96,7 +96,6 @@ def main() -> int:
     """Run the study; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1000, help="training steps a line")
-    parser.add_argument("--speech-steps", type=int, default=300, help="of the larger model")
     parser.add_argument("--kills", type=int, default=40, help="hosts killed")
     parser.add_argument("--restarts", type=int, default=25, help="devices killed")
     parser.add_argument("--seed", type=int, default=1)
@@ -112,8 +111,7 @@ def main() -> int:
         failed = 0
         for row in ROWS:
             bench = benches[row.sizes]
-            steps = given.steps if row.sizes == SMALL_NAME else given.speech_steps
-            run = over_bad_line(bench, row.faults, steps, given.seed)
+            run = over_bad_line(bench, row.faults, given.steps, given.seed)
             clean.setdefault(row.sizes, run)
             table.append(described(row, bench, run, clean[row.sizes]))
             failed += not run.once_each or run.words_different > 0
