@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky import get_reusable_executor
 
 from deltatrain.errors import InputError
 from deltatrain.folders import make_folder
@@ -155,7 +156,12 @@ def _as_json(settings: Mapping[str, Any]) -> Any:
 def _workers(jobs: int, dask: str | None, shared: Sequence[Any]) -> Iterator[Parallel]:
     """joblib's pool, whose results come as they finish: processes of this computer, or a Dask cluster."""
     if dask is None:
-        yield Parallel(n_jobs=jobs, return_as="generator_unordered")
+        try:
+            yield Parallel(n_jobs=jobs, return_as="generator_unordered")
+        except BaseException:
+            # Else Python would wait for the workers at its end, and for ever for those that the same Ctrl-C ended.
+            get_reusable_executor().shutdown(wait=True, kill_workers=True)
+            raise
         return
     try:
         from distributed import Client
