@@ -187,7 +187,8 @@ def _workers(jobs: int, dask: str | None, shared: Sequence[Any]) -> Iterator[Par
 @contextmanager
 def _one_interrupt() -> Iterator[None]:
     """While it is open, Ctrl-C is heard once: a second one would interrupt joblib as it ends its workers."""
-    if threading.current_thread() is not threading.main_thread():
+    is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if is_ignored or threading.current_thread() is not threading.main_thread():
         yield
         return
 
