@@ -50,10 +50,12 @@ def personal(dataset: Dataset, speaker: str | None, *, per_class: int, epochs: i
     return Personal(str(speaker), np.concatenate([order.epoch(number) for number in range(epochs)]), test)
 
 
-def first_pass(dataset: Dataset, speaker: str | None, *, per_class: int, seed: int) -> tuple[IntArray, IntArray]:
+def first_pass(
+    dataset: Dataset, speaker: str | None, *, per_class: int, seed: int, purpose: str = "train on"
+) -> tuple[IntArray, IntArray]:
     """A speaker's items to train on, in the order of the first pass (see `Order`), and those to test on."""
     if speaker is None:
-        raise InputError(f"say whose utterances to train on: --holdout with one of {', '.join(dataset.speaker_names)}")
+        raise InputError(f"say whose recordings to {purpose}: --holdout with one of {', '.join(dataset.speaker_names)}")
     return personal_split(dataset, speaker, per_class, seed)
 
 
