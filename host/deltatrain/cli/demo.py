@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from deltatrain.cli.judged import errors, items
+from deltatrain.cli.judged import errors
 from deltatrain.cli.options import (
     DEFAULT_TARGET,
     beta_option,
@@ -30,6 +30,7 @@ from deltatrain.cli.options import (
     thetas,
 )
 from deltatrain.cli.terminal import Terminal
+from deltatrain.datasets import items_named
 from deltatrain.demo import DemoConfig, run
 from deltatrain.errors import CheckFailed
 from deltatrain.story import Story
@@ -106,7 +107,7 @@ def _show(console: Console, story: Story, path: Path) -> None:
     changed = errors(judged_by, story.before.error, story.after.error)
     console.print(
         f"\n[bold]{story.speaker}[/bold]: error [bold]{changed}[/bold] "
-        f"on {len(story.after.labels)} other {items(judged_by)}, "
+        f"on {len(story.after.labels)} other {items_named(judged_by)}, "
         f"after {len(comparison.new_steps)} training steps on {story.board}"
     )
     console.print(f"  float64 reference, same order, same clip: {errors(judged_by, story.float_after)}")

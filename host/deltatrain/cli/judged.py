@@ -1,4 +1,4 @@
-"""Errors and items in words: which unit an error has, and what is counted, depend on the data's targets."""
+"""Errors in words: which unit they have depends on the data's targets."""
 
 from __future__ import annotations
 
@@ -10,8 +10,3 @@ def errors(judged_by: str, *values: float) -> str:
     if judged_by == "values":
         return " → ".join(f"{value:.3f}" for value in values) + " std. dev."
     return " → ".join(percent(value) for value in values)
-
-
-def items(judged_by: str) -> str:
-    """What a data set consists of: labelled utterances, or sequences with targets of their own."""
-    return "utterances" if judged_by == "utterances" else "sequences"

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deltatrain import datasets, image
-from deltatrain.cli.judged import errors, items
+from deltatrain.cli.judged import errors
 from deltatrain.cli.options import (
     DEFAULT_TARGET,
     clip_option,
@@ -25,7 +25,7 @@ from deltatrain.cli.options import (
     thetas,
 )
 from deltatrain.cli.terminal import Terminal, table
-from deltatrain.datasets import Dataset, index_split, pretrain_split
+from deltatrain.datasets import Dataset, index_split, items_named, pretrain_split
 from deltatrain.datasets.digits import HELD_OUT_VOICES, TEST_INDICES
 from deltatrain.datasets.sequences import MAX_FRAMES
 from deltatrain.demo import DEFAULT_THETA, epochs_shown
@@ -136,7 +136,7 @@ def fit(
         readout=readout,
     )
     terminal.say(
-        f"Pre-training on {len(training)} {items(dataset.judged_by)} of {len(training.speaker_names)} speakers, "
+        f"Pre-training on {len(training)} {items_named(dataset.judged_by)} of {len(training.speaker_names)} speakers, "
         f"validating on {len(validation)}; {dataset.n_cut} of {len(dataset)} were longer than "
         f"{dataset.config.max_frames} frames and lost their end" + (" (--max-frames)." if dataset.n_cut else ".")
     )
@@ -171,7 +171,7 @@ def fit(
         lambda console: console.print(
             f"{out}: {fitted.model.n_parameters:,} parameters, "
             f"error {errors(dataset.judged_by, last.validation_error or 0.0)} "
-            f"on {items(dataset.judged_by)} it has not seen, "
+            f"on {items_named(dataset.judged_by)} it has not seen, "
             f"{values['op_reduction']:.1f} times fewer operations than dense"
         ),
     )
@@ -253,7 +253,7 @@ def quantize(
             for row in formats
         ]
         console.print(table(("tensor", "format", "largest", "limit", "rms error", "saturated"), rows))
-        console.print(f"{target}, calibrated on {len(chosen)} {items(dataset.judged_by)}")
+        console.print(f"{target}, calibrated on {len(chosen)} {items_named(dataset.judged_by)}")
         if kept:
             console.print(f"{len(kept)} exemplars for replay take {quantized.replay_bytes:,} bytes of flash")
 

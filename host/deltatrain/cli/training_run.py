@@ -10,8 +10,9 @@ import click
 
 from deltatrain import __version__
 from deltatrain.cli.job import Job, counted
-from deltatrain.cli.judged import errors, items
+from deltatrain.cli.judged import errors
 from deltatrain.cli.terminal import EXIT_INTERRUPTED, Terminal
+from deltatrain.datasets import items_named
 from deltatrain.devices import AnyDevice, boot_id_of, commit, store_of
 from deltatrain.errors import DeltatrainError, InputError
 from deltatrain.quant_model import QuantModel
@@ -155,7 +156,7 @@ class TrainingRun:
         else:
             judged_by = self.job.dataset.judged_by
             judged = "" if error is None else f"error {errors(judged_by, journal.before or 0.0, error)} on "
-            tested = "" if error is None else f"{len(self.job.test)} other {items(judged_by)} after "
+            tested = "" if error is None else f"{len(self.job.test)} other {items_named(judged_by)} after "
             text = f"{judged}{tested}{trained}, with {operations.reduction:.1f} times fewer operations than dense" + (
                 "; the old weights are back" if rolled_back else ""
             )

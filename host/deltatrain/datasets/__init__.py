@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deltatrain.datasets import digits, folder, fsdd, gscd, har, sequences
-from deltatrain.datasets.base import Dataset, Loader, Utterance, check_labels
+from deltatrain.datasets.base import Dataset, Loader, Utterance, check_labels, items_named
 from deltatrain.datasets.splits import N_FOLDS, fold_split, index_split, personal_split, pretrain_split
 from deltatrain.errors import DataError
 from deltatrain.features import FeatureConfig
@@ -26,6 +26,7 @@ __all__ = [
     "check_labels",
     "fold_split",
     "index_split",
+    "items_named",
     "known_names",
     "load",
     "personal_split",
