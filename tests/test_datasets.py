@@ -323,9 +323,9 @@ def test_the_folder_of_a_public_set_is_recognised(given: str, made: str, hint: s
 
 
 def test_fewer_or_more_frames_may_be_kept() -> None:
-    few, many = (datasets.load("digits", max_frames=limit) for limit in (20, 80))
+    few, many = (datasets.load("digits", max_frames=limit) for limit in (20, 200))
     assert max(map(len, few.features)) == few.config.max_frames == 20 and few.n_cut > 0
-    assert many.config.max_frames == 80 and many.n_cut == 0
+    assert many.config.max_frames == 200 and many.n_cut == 0
 
 
 @pytest.mark.parametrize("name", ["digit", "", "/nowhere/at/all"])
