@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from deltatrain.cli import main
@@ -36,7 +37,10 @@ def test_commands_and_options_that_a_page_names_exist(page: str) -> None:
         name, *words = line.split()
         if name not in main.commands:
             continue  # prose
-        known = {option for parameter in main.commands[name].params for option in parameter.opts}
+        command = main.commands[name]
+        if isinstance(command, click.Group):
+            command = command.commands[words.pop(0).rstrip(";.,")]
+        known = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= known | {"--help"}, line
 
 
