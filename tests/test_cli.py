@@ -245,7 +245,10 @@ BAD = [
     (("fit", "--theta", "-1"), "theta"),
     (("evaluate", "--model", "{model}", "--data", "{tones}", *SMALL, "--target", "socket://127.0.0.1:1"), "127.0.0.1"),
     (("evaluate", "--model", "{model}", "--data", "{tones}", *SMALL, "--target", "loop://"), "echoes"),
-    (("train", *QEMU), "--holdout"),
+    (("train", *QEMU, "--run", "{tmp}/runs/bad"), "say whose utterances to train on: --holdout"),
+    (("evaluate", *QEMU), "say whose utterances to evaluate on: --holdout"),
+    (("train", *QEMU, "--data", "{tmp}/empty", "--run", "{tmp}/runs/bad"), "<anything>.npz"),
+    (("fit", "--data", "{tmp}/fsdd"), "--data fsdd --data-dir {tmp}"),
     (("train", *QEMU, "--per-class", "999", *SMALL[:2]), "999"),
     (("compare", *QEMU, *SMALL, "--clip", "0"), "clip"),
     (("compare", *QEMU, *SMALL, "--learning-rate", "nan"), "rate"),
@@ -255,6 +258,7 @@ BAD = [
     (("flash", "--elf", "{tones}/low/ann_0.wav"), "no firmware"),
     (("flash", "--elf", sys.executable), "another processor"),
     (("fit", "--out", "/proc/x/y.safetensors"), "/proc/x"),
+    (("fit", "--out", "/nonexist/x/y.safetensors"), "there is no folder /nonexist;"),
     (("demo", "--out", "/proc/x"), "/proc/x"),
     (("quantize", "--model", "{float}", "--data", "{tones}", "--out", "{float}"), "overwrite"),
     (("demo", "--holdout", "nobody"), "nobody"),
@@ -272,10 +276,13 @@ def test_bad_input_ends_in_one_clear_line(
     save_file(tensors, str(tmp_path / "nan.safetensors"), metadata={METADATA_KEY: _description(folder)})
     names = {"tmp": tmp_path, "float": folder / "float.safetensors", "model": folder / "model.safetensors"}
     names["tones"] = folder / "tones"
+    for place in ("empty", "fsdd/recordings"):
+        (tmp_path / place).mkdir(parents=True)
     result = run(*(a.format(**names) for a in arguments), status=2, environment={"DELTATRAIN_DATA": ""})
-    assert expected in result.stderr
+    assert expected.format(**names) in result.stderr
     assert "Traceback" not in result.output
     assert result.stdout == ""
+    assert not (tmp_path / "runs").exists() and not Path("/nonexist").exists()
 
 
 def _description(folder: Path) -> str:

@@ -264,6 +264,8 @@ def test_the_command_in_the_library_s_readme_works(tiny_model: QuantModel, tmp_p
     folder = export_library(tiny_model, tmp_path).folder
     commands = re.findall(r"^    (cc .*)$", (folder / "README.txt").read_text(), flags=re.MULTILINE)
     assert len(commands) == 1
+    frac_bits = tiny_model.layers[0].x_frac_bits
+    assert f"int16 in Q{15 - frac_bits}.{frac_bits}, no larger" in (folder / "README.txt").read_text()
     outcome = subprocess.run(commands[0], shell=True, cwd=folder, capture_output=True, text=True, timeout=60)
     assert outcome.returncode == 0, outcome.stderr
     assert "epoch 20: loss" in outcome.stdout
@@ -338,7 +340,8 @@ def test_the_refusal_names_numbers_and_ways_out(make_integer_model: MakeModel, b
     assert "small-board has 98,304" in message
     for purpose in ("weights", "history", "events", "scratch", "stack", "link"):
         assert re.search(rf"{purpose} [\d,]+", message), purpose
-    assert re.search(r"at most \d+ steps in a sample", message)
+    both = re.search(r"at most (\d+) steps in a sample and (\d+) hidden units \(fit (.*?)\)", message)
+    assert both is not None and both[3] == f"--max-frames {both[1]} --hidden {both[2]}"
 
 
 def test_where_nothing_smaller_fits_a_larger_board_is_advised(tiny_model: QuantModel, board: Board) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -294,7 +295,7 @@ def test_a_folder_is_a_data_set(tmp_path: Path) -> None:
 
 
 def test_folders_that_are_no_data_set(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="at least 2 class folders, it has 0"):
+    with pytest.raises(DataError, match=r"at least 2 class folders, it has 0; .*_<anything>\.wav, .*_<anything>\.npz"):
         datasets.load(str(tmp_path))
     write_wav(tmp_path / "go" / "ann_1.wav", noise(900))
     (tmp_path / "stop").mkdir()
@@ -303,6 +304,28 @@ def test_folders_that_are_no_data_set(tmp_path: Path) -> None:
     write_wav(tmp_path / "stop" / "1.wav", noise(900))
     with pytest.raises(DataError, match="does not say who speaks"):
         datasets.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("given", "made", "hint"),
+    [
+        ("fsdd", "fsdd/recordings", "--data fsdd --data-dir {}$"),
+        (".", "fsdd/recordings", "--data fsdd --data-dir {}$"),
+        ("speech", "speech/recordings", "--data fsdd --data-dir {}, the folder renamed to fsdd$"),
+        ("har", "har/RawData", "--data har --data-dir {}$"),
+        ("mine", "mine/go", r"npz with x and targets$"),
+    ],
+)
+def test_the_folder_of_a_public_set_is_recognised(given: str, made: str, hint: str, tmp_path: Path) -> None:
+    (tmp_path / made).mkdir(parents=True)
+    with pytest.raises(DataError, match=hint.format(re.escape(str(tmp_path.resolve())))):
+        datasets.load(str(tmp_path / given))
+
+
+def test_fewer_or_more_frames_may_be_kept() -> None:
+    few, many = (datasets.load("digits", max_frames=limit) for limit in (20, 200))
+    assert max(map(len, few.features)) == few.config.max_frames == 20 and few.n_cut > 0
+    assert many.config.max_frames == 200 and many.n_cut == 0
 
 
 @pytest.mark.parametrize("name", ["digit", "", "/nowhere/at/all"])

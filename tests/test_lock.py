@@ -459,7 +459,9 @@ def test_what_is_no_key_is_refused_without_showing_it(tmp_path: Path, content: b
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
         Key.given(str(path))
-    assert str(path) in str(caught.value) and (not content or content.decode("latin-1") not in str(caught.value))
+    assert f"{path} is no key file" in str(caught.value) and (
+        not content or content.decode("latin-1") not in str(caught.value)
+    )
     digits = "a" * 63
     with pytest.raises(InputError, match="63 hexadecimal digits") as caught:
         Key.given(digits)

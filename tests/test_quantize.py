@@ -76,6 +76,7 @@ def test_formats_hold_what_calibration_showed_with_a_margin(
         assert row.saturated == 0
         assert row.rms_error <= 2.0**-row.frac_bits / 2
         assert row.largest <= row.limit
+        assert row.q_format == f"Q{(31 if row.name.endswith('bias') else 15) - row.frac_bits}.{row.frac_bits}"
 
 
 def test_integers_are_the_float_model_to_half_a_unit(model: FloatModel, calibration: list[NDArray[np.float64]]) -> None:

@@ -1,12 +1,14 @@
-"""Every snippet of the README runs as it stands there."""
+"""Every snippet of the README runs as it stands there; what the pages in docs name exists."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from deltatrain.cli import main
@@ -28,13 +30,27 @@ def test_snippet_runs(language: str, code: str, tmp_path: Path) -> None:
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
 
-def test_commands_and_options_that_it_names_exist() -> None:
-    for line in re.findall(r"deltatrain ([a-z]+[^\n`]*)", TEXT):
+@pytest.mark.parametrize("page", ["README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md"))])
+def test_commands_and_options_that_a_page_names_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", "")
+    for line in re.findall(r"deltatrain ([a-z]+[^\n`]*)", text):
         name, *words = line.split()
         if name not in main.commands:
             continue  # prose
-        known = {option for parameter in main.commands[name].params for option in parameter.opts}
+        command = main.commands[name]
+        if isinstance(command, click.Group):
+            command = command.commands[words.pop(0).rstrip(";.,")]
+        known = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= known | {"--help"}, line
+
+
+def test_the_imports_of_python_snippets_exist() -> None:
+    for page in ROOT.glob("docs/*.md"):
+        for code in re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.M | re.S):
+            for module, names in re.findall(r"^from (deltatrain[a-z_.]*) import (.*)$", code, flags=re.M):
+                found = importlib.import_module(module)
+                for name in names.split(", "):
+                    assert hasattr(found, name) or importlib.util.find_spec(f"{module}.{name}"), (page.name, name)
 
 
 def test_files_that_it_names_exist() -> None:

@@ -99,7 +99,7 @@ def make_story(
         board="ARM MPS2 with AN386 (emulated by QEMU)",
         model=model,
         formats=(
-            TensorFormat("layer0.x", "Q3.11", 11, 4.83, 8.0, 1.4e-4, 0),
+            TensorFormat("layer0.x", "Q4.11", 11, 4.83, 8.0, 1.4e-4, 0),
             TensorFormat("layer0.weight_ih", "Q1.14", 14, 0.98, 2.0, 1.8e-5, 0),
             TensorFormat("layer0.weight_hh", "Q1.14", 14, 0.87, 2.0, 1.8e-5, 0),
             TensorFormat("layer0.bias", "Q7.24", 24, 1.21, 128.0, 1.7e-8, 0),

@@ -57,11 +57,6 @@ def array_lines(values: Sequence[int], row_names: Sequence[str]) -> list[str]:
     return lines
 
 
-def q_format(frac_bits: int, total_bits: int = 16) -> str:
-    """The format's name: Qm.n with m integer bits beside the sign, n fractional ones."""
-    return f"Q{total_bits - 1 - frac_bits}.{frac_bits}"
-
-
 def real(value: float) -> str:
     """A real number for a comment, four significant digits."""
     return f"{value:.4g}"

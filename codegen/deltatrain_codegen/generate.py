@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import deltatrain
 from deltatrain.exemplars import Exemplars
-from deltatrain.quant_model import QuantLayer, QuantModel
+from deltatrain.quant_model import QuantLayer, QuantModel, q_format
 from deltatrain.scale import Scale
 from deltatrain_codegen import c_text
 from deltatrain_codegen.plan import arena_bytes
@@ -65,7 +65,7 @@ def generate(model: QuantModel) -> dict[str, str]:
         "abi_version": lib.DRNN_ABI_VERSION,
         "v_max": lib.DRNN_V_MAX,
         "n_in": model.n_in,
-        "x_format": c_text.q_format(first.x_frac_bits),
+        "x_format": q_format(first.x_frac_bits),
         "x_frac_bits": first.x_frac_bits,
         "n_hidden": last.n_hidden,
         "n_outputs": model.n_outputs,
@@ -246,4 +246,4 @@ def _replay_arrays(store: Exemplars) -> list[CArray]:
 def _format_and_range(values: NDArray[Any], frac_bits: int, total_bits: int) -> str:
     low, high = float(np.min(values)), float(np.max(values))
     unit = 2.0**-frac_bits
-    return f"{c_text.q_format(frac_bits, total_bits)}, {c_text.real(low * unit)} to {c_text.real(high * unit)}"
+    return f"{q_format(frac_bits, total_bits)}, {c_text.real(low * unit)} to {c_text.real(high * unit)}"

@@ -9,8 +9,7 @@ from pathlib import Path
 import deltatrain
 import deltatrain_core
 from deltatrain.errors import BuildError
-from deltatrain.quant_model import QuantModel
-from deltatrain_codegen import c_text
+from deltatrain.quant_model import QuantModel, q_format
 from deltatrain_codegen.generate import generate, template
 from deltatrain_codegen.plan import arena_plan
 from deltatrain_core._core import lib
@@ -64,7 +63,7 @@ def export_library(model: QuantModel, out_dir: Path) -> LibraryResult:
             purposes=plan.by_purpose(),
             parameter_bytes=sum(tensor.nbytes for tensor in model.tensors().values()),
             n_in=model.n_in,
-            x_format=c_text.q_format(model.layers[0].x_frac_bits),
+            x_format=q_format(model.layers[0].x_frac_bits),
             x_one=1 << model.layers[0].x_frac_bits,
             v_max=lib.DRNN_V_MAX,
             readout=model.readout,

@@ -19,8 +19,9 @@ from deltatrain_codegen.plan import arena_plan
 LINK_STATE_BYTES = 832
 OTHER_BYTES = 128
 
-# What may be made smaller, by the names of `resized`, and in words.
+# What may be made smaller, by the names of `resized`, in words, and by which option of `fit`; inputs are the data's.
 DIMENSIONS = {"max_steps": "steps in a sample", "n_hidden": "hidden units", "n_in": "inputs"}
+OPTIONS = {"max_steps": "--max-frames", "n_hidden": "--hidden"}
 # Changes that are offered: each alone, and the first two by the same part.
 CHANGES = (("max_steps",), ("n_hidden",), ("n_in",), ("max_steps", "n_hidden"))
 N_WAYS = 3
@@ -49,7 +50,12 @@ class WayOut:
             return f"room for {self.kept:.0%} of all events (--event-budget {self.kept:g}), samples with more refused"
         if self.memory is not None:
             return f"{self.memory}, which takes more time (--plan checkpoints)"
-        return "at most " + " and ".join(f"{size} {DIMENSIONS[name]}" for name, size in self.sizes.items())
+        options = [f"{OPTIONS[name]} {size}" for name, size in self.sizes.items() if name in OPTIONS]
+        return (
+            "at most "
+            + " and ".join(f"{size} {DIMENSIONS[name]}" for name, size in self.sizes.items())
+            + (f" (fit {' '.join(options)})" if options else "")
+        )
 
 
 def firmware_ram(board: Board) -> dict[str, int]:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from deltatrain import datasets
 from deltatrain.comparison import compare
-from deltatrain.datasets import Dataset
+from deltatrain.datasets import Dataset, items_named
 from deltatrain.datasets.digits import HELD_OUT_VOICES
 from deltatrain.errors import InputError
 from deltatrain.fixed import FixedNetwork
@@ -87,8 +87,9 @@ def run(config: DemoConfig, reporter: Reporter) -> Story:
         data = datasets.load(config.data, config.data_dir)
         speaker = config.holdout or (HELD_OUT_VOICES[0] if config.data == "digits" else data.speaker_names[0])
         split = personal(data, speaker, per_class=config.per_class, epochs=config.epochs, seed=config.seed)
+        outputs = {"utterances": "words", "frames": "classes", "values": "values a frame"}[data.judged_by]
         reporter.say(
-            f"Data set {data.name}: {len(data)} utterances, {len(data.class_names)} words, "
+            f"Data set {data.name}: {len(data)} {items_named(data.judged_by)}, {len(data.class_names)} {outputs}, "
             f"{len(data.speaker_names)} speakers; {data.n_cut} longer than {data.config.max_frames} frames "
             "lost their end."
         )
@@ -214,7 +215,9 @@ def _float_model(config: DemoConfig, data: Dataset, speaker: str, reporter: Repo
         readout=config.readout,
     )
     others = data.select([name != speaker and name not in HELD_OUT_VOICES for name in data.speakers])
-    reporter.say(f"Pre-training on the {len(others.speaker_names)} other speakers ({len(others)} utterances).")
+    reporter.say(
+        f"Pre-training on the {len(others.speaker_names)} other speakers ({len(others)} {items_named(data.judged_by)})."
+    )
     with reporter.bar("pre-training") as progress:
         fitted = fit(others, settings, progress=epochs_shown(progress, settings.epochs))
     return fitted.model, True

@@ -58,13 +58,18 @@ class Key:
             raise InputError(f"the key given has {len(text.strip())} hexadecimal digits instead of {2 * KEY_BYTES}")
         try:
             content = Path(text).read_text(encoding="ascii").strip()
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it holds no text"
+        except OSError as error:
             raise InputError(
-                f"cannot read the key from {text} ({reason}); name a file that `deltatrain export --new-key` made"
+                f"cannot read the key from {text} ({error.strerror}); "
+                "name a file that `deltatrain export --new-key` made"
             ) from error
+        except ValueError:
+            content = ""  # bytes that no key file has
         if not _HEX.fullmatch(content):
-            raise InputError(f"{text} is no key: it must hold {2 * KEY_BYTES} hexadecimal digits and nothing else")
+            raise InputError(
+                f"{text} is no key file, which holds {2 * KEY_BYTES} hexadecimal digits and nothing else; "
+                "name one that `deltatrain export --new-key` made"
+            )
         return Key(bytes.fromhex(content), Path(text))
 
     def save(self, path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deltatrain.datasets import Dataset, personal_split, pretrain_split
+from deltatrain.datasets import Dataset, items_named, personal_split, pretrain_split
 from deltatrain.errors import InputError
 from deltatrain.model import FloatModel
 from deltatrain.order import Order
@@ -50,10 +50,15 @@ def personal(dataset: Dataset, speaker: str | None, *, per_class: int, epochs: i
     return Personal(str(speaker), np.concatenate([order.epoch(number) for number in range(epochs)]), test)
 
 
-def first_pass(dataset: Dataset, speaker: str | None, *, per_class: int, seed: int) -> tuple[IntArray, IntArray]:
+def first_pass(
+    dataset: Dataset, speaker: str | None, *, per_class: int, seed: int, purpose: str = "train on"
+) -> tuple[IntArray, IntArray]:
     """A speaker's items to train on, in the order of the first pass (see `Order`), and those to test on."""
     if speaker is None:
-        raise InputError(f"say whose utterances to train on: --holdout with one of {', '.join(dataset.speaker_names)}")
+        raise InputError(
+            f"say whose {items_named(dataset.judged_by)} to {purpose}: --holdout with one of "
+            f"{', '.join(dataset.speaker_names)}"
+        )
     return personal_split(dataset, speaker, per_class, seed)
 
 

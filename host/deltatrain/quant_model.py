@@ -29,6 +29,11 @@ Int32 = NDArray[np.int32]
 Number = TypeVar("Number", bound=np.generic)
 
 
+def q_format(frac_bits: int, total_bits: int = 16) -> str:
+    """The name of a format, Qm.n: m integer bits beside the sign, n fraction bits; see NUMERICS.md."""
+    return f"Q{total_bits - 1 - frac_bits}.{frac_bits}"
+
+
 # The device keeps the GRU's accumulators in the order nx, r, z, nh, so that columns of x (n, r, z) and of h (r, z, n)
 # each feed neighbouring ones. These give, for each place on the device, the gate's place in a float model
 # (r, z, n; biases r, z, nx, nh). The other cells have one order.

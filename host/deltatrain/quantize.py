@@ -22,6 +22,7 @@ from deltatrain.quant_model import (
     QuantModel,
     bias_order,
     h_gate_order,
+    q_format,
     reorder,
     restore,
     x_gate_order,
@@ -72,7 +73,7 @@ class TensorFormat:
     limit : float
         Largest magnitude that the format holds.
     rms_error : float
-        Root of the mean squared rounding error, in real units.
+        Root of the mean squared rounding error, in real units; 0 for what is computed and so was not rounded.
     saturated : int
         Values that were clamped.
     """
@@ -216,8 +217,8 @@ def _quantize_layer(
     if kept is not None:
         c_frac_bits = _frac_bits(kept * C_MARGIN, INT16_MAX, C_FRAC_BITS, KEPT_NAMES[layer.cell])
         limit = INT16_MAX / 2**c_frac_bits
-        q_format = _q(c_frac_bits, INT16_MAX.bit_length())
-        rows.append(TensorFormat(f"{name}.{KEPT_TENSORS[layer.cell]}", q_format, c_frac_bits, kept, limit, 0.0, 0))
+        kept_name = f"{name}.{KEPT_TENSORS[layer.cell]}"
+        rows.append(TensorFormat(kept_name, q_format(c_frac_bits), c_frac_bits, kept, limit, 0.0, 0))
     quant_layer = QuantLayer(
         cell=layer.cell,
         n_in=layer.n_in,
@@ -325,14 +326,10 @@ def _row(name: str, values: Array, frac_bits: int, limit: int) -> TensorFormat:
     clamped = np.clip(rounded, -limit, limit)
     return TensorFormat(
         name=name,
-        q_format=_q(frac_bits, limit.bit_length()),
+        q_format=q_format(frac_bits, 32 if limit > INT16_MAX else 16),
         frac_bits=frac_bits,
         largest=float(np.abs(values).max()),
         limit=limit / 2**frac_bits,
         rms_error=float(np.sqrt(np.mean((clamped / 2.0**frac_bits - values) ** 2))),
         saturated=int(np.count_nonzero(clamped != rounded)),
     )
-
-
-def _q(frac_bits: int, magnitude_bits: int) -> str:
-    return f"Q{magnitude_bits - frac_bits}.{frac_bits}"

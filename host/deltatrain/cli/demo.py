@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from deltatrain.cli.judged import errors
 from deltatrain.cli.options import (
     DEFAULT_TARGET,
     beta_option,
@@ -28,7 +29,8 @@ from deltatrain.cli.options import (
     theta_options,
     thetas,
 )
-from deltatrain.cli.terminal import Terminal, percent
+from deltatrain.cli.terminal import Terminal
+from deltatrain.datasets import items_named
 from deltatrain.demo import DemoConfig, run
 from deltatrain.errors import CheckFailed
 from deltatrain.story import Story
@@ -101,17 +103,18 @@ def demo(
 
 
 def _show(console: Console, story: Story, path: Path) -> None:
-    comparison = story.comparison
+    comparison, judged_by = story.comparison, story.after.judged_by
+    changed = errors(judged_by, story.before.error, story.after.error)
     console.print(
-        f"\n[bold]{story.speaker}[/bold]: error {percent(story.before.error)} → "
-        f"[bold]{percent(story.after.error)}[/bold] on {len(story.after.labels)} other utterances, "
+        f"\n[bold]{story.speaker}[/bold]: error [bold]{changed}[/bold] "
+        f"on {len(story.after.labels)} other {items_named(judged_by)}, "
         f"after {len(comparison.new_steps)} training steps on {story.board}"
     )
-    console.print(f"  float64 reference, same order, same clip: {percent(story.float_after)}")
+    console.print(f"  float64 reference, same order, same clip: {errors(judged_by, story.float_after)}")
     if replayed := len(comparison.steps) - len(comparison.new_steps):
         exemplars = 0 if story.model.replay is None else len(story.model.replay)
         console.print(f"  between them {replayed} steps on {exemplars} stored exemplars of speakers known before")
-    console.print(f"  speakers known before: {percent(story.known_before)} → {percent(story.known_after)}")
+    console.print(f"  speakers known before: {errors(judged_by, story.known_before, story.known_after)}")
     console.print(f"  operations: {story.operations.reduction:.1f} times fewer than dense")
     if story.instructions:
         mean = sum(story.instructions) / len(story.instructions)

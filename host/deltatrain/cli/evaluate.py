@@ -10,6 +10,7 @@ import click
 
 from deltatrain import datasets
 from deltatrain.cli.job import make_job
+from deltatrain.cli.judged import errors
 from deltatrain.cli.options import (
     data_options,
     json_option,
@@ -20,6 +21,7 @@ from deltatrain.cli.options import (
     target_option,
 )
 from deltatrain.cli.terminal import Terminal, percent
+from deltatrain.datasets import items_named
 from deltatrain.key import Key
 from deltatrain.quant_model import QuantModel
 from deltatrain.session import opened
@@ -72,13 +74,15 @@ def evaluate(
         per_class=per_class,
         test_fraction=test_fraction,
         seed=seed,
+        purpose="evaluate on",
     )
     with _engine(target, job.model, terminal.say, key) as engine, terminal.bar("evaluating") as progress:
         outcome = evaluate_engine(engine, job.test, job.model.n_outputs, progress)
+    items = f"{len(outcome.labels)} {items_named(outcome.judged_by)}"
     terminal.result(
         outcome.to_dict() | {"samples": len(outcome.labels), "refused": outcome.refused, "cut": job.dataset.n_cut},
         lambda console: console.print(
-            f"error {percent(outcome.error)} on {len(outcome.labels)} utterances"
+            f"error {errors(outcome.judged_by, outcome.error)} on {items}"
             + (f", {percent(outcome.frame_error)} of their frames" if outcome.frame_error is not None else "")
             + ("" if outcome.mean_squared_error is None else f", mean squared error {outcome.mean_squared_error:.4g}")
             + (f", {outcome.refused} of them refused, for their events exceed the budget" if outcome.refused else "")

@@ -43,13 +43,14 @@ def make_job(
     per_class: int,
     test_fraction: float,
     seed: int,
+    purpose: str = "train on",
 ) -> Job:
-    """Divide a data set."""
+    """Divide a data set; `purpose` is told where --holdout is missing."""
     if train_on == "all":
         return Job(model, dataset, *everybody(dataset, holdout, test_fraction, seed))
     if holdout in (pretrained_on(model) or ()):
         terminal.say(f"Note: the model was pre-trained on {holdout}, who is no new speaker to it.")
-    return Job(model, dataset, *first_pass(dataset, holdout, per_class=per_class, seed=seed))
+    return Job(model, dataset, *first_pass(dataset, holdout, per_class=per_class, seed=seed, purpose=purpose))
 
 
 def settings_of(model: QuantModel, replay_rate: float | None, options: dict[str, Any]) -> Settings:

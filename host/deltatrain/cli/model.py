@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deltatrain import datasets, image
+from deltatrain.cli.judged import errors
 from deltatrain.cli.options import (
     DEFAULT_TARGET,
     clip_option,
@@ -23,11 +24,13 @@ from deltatrain.cli.options import (
     theta_options,
     thetas,
 )
-from deltatrain.cli.terminal import Terminal, percent, table
-from deltatrain.datasets import Dataset, index_split, pretrain_split
+from deltatrain.cli.terminal import Terminal, table
+from deltatrain.datasets import Dataset, index_split, items_named, pretrain_split
 from deltatrain.datasets.digits import HELD_OUT_VOICES, TEST_INDICES
+from deltatrain.datasets.sequences import MAX_FRAMES
 from deltatrain.demo import DEFAULT_THETA, epochs_shown
 from deltatrain.errors import InputError
+from deltatrain.features import FeatureConfig
 from deltatrain.folders import make_folder
 from deltatrain.key import Key, Lock
 from deltatrain.model import FloatModel
@@ -70,6 +73,13 @@ DEFAULTS = FitConfig()
 @readout_option
 @theta_options
 @seed_option
+@click.option(
+    "--max-frames",
+    type=click.IntRange(1, MAX_FRAMES),
+    metavar="N",
+    help="Keep the first N frames of each recording, and train on the device with up to so many; fewer take less RAM.  "
+    f"[default: the data set's, {FeatureConfig().max_frames} of speech]",
+)
 @click.option("--warm-start", type=click.Path(path_type=Path, dir_okay=False), help="Float model to go on from.")
 @click.option(
     "--out",
@@ -97,6 +107,7 @@ def fit(
     theta_x: Thresholds | None,
     theta_h: Thresholds | None,
     seed: int,
+    max_frames: int | None,
     warm_start: Path | None,
     out: Path,
 ) -> None:
@@ -107,8 +118,8 @@ def fit(
     each one's standard deviation over the training data: 1 is as good as always saying the mean.
     """
     theta_x, theta_h = thetas(theta, theta_x, theta_h)
+    dataset = datasets.load(data, data_dir, max_frames=max_frames)
     make_folder(out.parent)  # now rather than after the training
-    dataset = datasets.load(data, data_dir)
     training, validation = _split(dataset, holdouts, seed)
     config = FitConfig(
         cell=cell,
@@ -125,13 +136,16 @@ def fit(
         readout=readout,
     )
     terminal.say(
-        f"Pre-training on {len(training)} utterances of {len(training.speaker_names)} speakers, "
+        f"Pre-training on {len(training)} {items_named(dataset.judged_by)} of {len(training.speaker_names)} speakers, "
         f"validating on {len(validation)}; {dataset.n_cut} of {len(dataset)} were longer than "
-        f"{dataset.config.max_frames} frames and lost their end."
+        f"{dataset.config.max_frames} frames and lost their end" + (" (--max-frames)." if dataset.n_cut else ".")
     )
+    if dataset.name == "digits" and not holdouts:
+        terminal.say(f"Left out for later: {', '.join(HELD_OUT_VOICES)}.")
     start = None if warm_start is None else FloatModel.load(warm_start)
     command = f"deltatrain fit --data {data} --cell {cell} --hidden {n_hidden} --epochs {epochs} --seed {seed}"
     command += f" --readout {readout}" if readout else ""
+    command += f" --max-frames {max_frames}" if max_frames else ""
     with terminal.bar("pre-training") as progress:
         fitted = pretrain(
             training,
@@ -142,7 +156,6 @@ def fit(
             progress=epochs_shown(progress, epochs),
         )
     fitted.model.save(out)
-    unseen = "utterances" if dataset.judged_by == "utterances" else "sequences"
     provenance, last = fitted.model.provenance, fitted.history[-1]
     values = {
         "model": str(out),
@@ -156,8 +169,10 @@ def fit(
     terminal.result(
         values,
         lambda console: console.print(
-            f"{out}: {fitted.model.n_parameters:,} parameters, error {percent(last.validation_error or 0.0)} "
-            f"on {unseen} it has not seen, {values['op_reduction']:.1f} times fewer operations than dense"
+            f"{out}: {fitted.model.n_parameters:,} parameters, "
+            f"error {errors(dataset.judged_by, last.validation_error or 0.0)} "
+            f"on {items_named(dataset.judged_by)} it has not seen, "
+            f"{values['op_reduction']:.1f} times fewer operations than dense"
         ),
     )
 
@@ -232,13 +247,13 @@ def quantize(
                 row.q_format,
                 f"{row.largest:.3f}",
                 f"{row.limit:.3f}",
-                f"{row.rms_error:.1e}",
+                f"{row.rms_error:.1e}" if row.rms_error else "–",
                 str(row.saturated),
             )
             for row in formats
         ]
         console.print(table(("tensor", "format", "largest", "limit", "rms error", "saturated"), rows))
-        console.print(f"{target}, calibrated on {len(chosen)} utterances")
+        console.print(f"{target}, calibrated on {len(chosen)} {items_named(dataset.judged_by)}")
         if kept:
             console.print(f"{len(kept)} exemplars for replay take {quantized.replay_bytes:,} bytes of flash")
 

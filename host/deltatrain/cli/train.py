@@ -149,6 +149,8 @@ def train(
             _check_same(plan, dataset, options["replay_rate"])
         division = {name: options[name] for name in ("train_on", "holdout", "per_class", "test_fraction", "seed")}
         job = make_job(terminal, quantized, dataset, **division)
+        if not resume:
+            make_folder(folder.path)  # not before the data are there
         order = Order(job.first, options["seed"])
         n_new = steps or epochs * len(order)
         if plan is None:
@@ -195,7 +197,6 @@ def _folder(run_dir: Path | None, resume: bool) -> Iterator[RunFolder]:
     folder = RunFolder(run_dir)
     if not resume:
         folder.check_free()
-        make_folder(run_dir)
     yield folder
 
 

@@ -10,7 +10,9 @@ import click
 
 from deltatrain import __version__
 from deltatrain.cli.job import Job, counted
-from deltatrain.cli.terminal import EXIT_INTERRUPTED, Terminal, percent
+from deltatrain.cli.judged import errors
+from deltatrain.cli.terminal import EXIT_INTERRUPTED, Terminal
+from deltatrain.datasets import items_named
 from deltatrain.devices import AnyDevice, boot_id_of, commit, store_of
 from deltatrain.errors import DeltatrainError, InputError
 from deltatrain.quant_model import QuantModel
@@ -66,7 +68,7 @@ class TrainingRun:
                 raise
         before = run.journal.before
         worse = error is not None and before is not None and error > before
-        rolled_back = worse and _wants_rollback(self.terminal, rollback, before or 0.0, error or 0.0)
+        rolled_back = worse and self._wants_rollback(rollback, before or 0.0, error or 0.0)
         if rolled_back:
             put_weights(self.device, QuantModel.load(self.folder.before))
             if pace.commit:
@@ -159,12 +161,19 @@ class TrainingRun:
             go_on = f"go on with it: {self.again}" if self.again else "with --run DIR it could be gone on with"
             text = f"stopped after {trained}, at step {journal.step} of the device; {go_on}"
         else:
-            errors = "" if error is None else f"error {percent(journal.before or 0.0)} → {percent(error)} on "
-            tested = "" if error is None else f"{len(self.job.test)} other utterances after "
-            text = f"{errors}{tested}{trained}, with {operations.reduction:.1f} times fewer operations than dense" + (
+            judged_by = self.job.dataset.judged_by
+            judged = "" if error is None else f"error {errors(judged_by, journal.before or 0.0, error)} on "
+            tested = "" if error is None else f"{len(self.job.test)} other {items_named(judged_by)} after "
+            text = f"{judged}{tested}{trained}, with {operations.reduction:.1f} times fewer operations than dense" + (
                 "; the old weights are back" if rolled_back else ""
             )
         self.terminal.result(values, lambda console: console.print(text, markup=False, soft_wrap=True))
+
+    def _wants_rollback(self, rollback: str, before: float, after: float) -> bool:
+        if rollback != "ask":
+            return rollback == "always"
+        grown = errors(self.job.dataset.judged_by, before, after)
+        return self.terminal.confirm(f"The error grew: {grown}. Put the old weights back?")
 
 
 def _settings_shown(settings: Settings) -> dict[str, Any]:
@@ -178,9 +187,3 @@ def _settings_shown(settings: Settings) -> dict[str, Any]:
         "seed": settings.seed,
         "replay_rate": settings.replay_rate,
     }
-
-
-def _wants_rollback(terminal: Terminal, rollback: str, before: float, after: float) -> bool:
-    if rollback != "ask":
-        return rollback == "always"
-    return terminal.confirm(f"The error grew from {percent(before)} to {percent(after)}. Put the old weights back?")

@@ -221,6 +221,11 @@ class Dataset:
         )
 
 
+def items_named(judged_by: str) -> str:
+    """What the items of a data set are called: labelled `utterances`, or `sequences` with targets of their own."""
+    return "utterances" if judged_by == "utterances" else "sequences"
+
+
 def check_labels(labels: ArrayLike, class_names: tuple[str, ...]) -> None:
     """Raise unless every label is the number of a class.
 

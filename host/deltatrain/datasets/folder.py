@@ -35,7 +35,10 @@ def load(folder: Path, config: FeatureConfig) -> Dataset:
     """
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(classes) < 2:
-        raise DataError(f"{folder} needs at least 2 class folders, it has {len(classes)}; {_LAYOUT}")
+        raise DataError(
+            f"{folder} needs at least 2 class folders, it has {len(classes)}; {_LAYOUT}, or, with a target at every "
+            "frame, DIR/<speaker>_<anything>.npz with x and targets"
+        )
     recordings = [recording for label, path in enumerate(classes) for recording in _recordings(path, label)]
     return extract(folder.name or str(folder), recordings, tuple(path.name for path in classes), config)
 

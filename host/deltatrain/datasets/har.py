@@ -41,7 +41,7 @@ def load(data_dir: Path | None, config: FeatureConfig) -> Dataset:
     data_dir : Path or None
         The folder that holds `har`.
     config : FeatureConfig
-        A model's for these six inputs, whose `max_frames` then holds; of any other windows keep all frames.
+        Of which `max_frames` holds; a window has 64.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def load(data_dir: Path | None, config: FeatureConfig) -> Dataset:
     folder = found_folder("har", data_dir, _SOURCE, "RawData")
     if not (folder / "labels.txt").is_file():
         raise DataError(f"data set har was not found: there is no file {folder / 'labels.txt'}; {_SOURCE}")
-    max_frames = min(config.max_frames, FRAMES_PER_WINDOW) if config.n_bands == N_IN else FRAMES_PER_WINDOW
+    max_frames = min(config.max_frames, FRAMES_PER_WINDOW)
     readings: dict[tuple[int, int], NDArray[np.float64]] = {}
     features: list[Features] = []
     labels, speakers, indices = [], [], []

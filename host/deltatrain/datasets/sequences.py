@@ -36,7 +36,7 @@ def is_one(folder: Path) -> bool:
     return any(_files(folder))
 
 
-def load(folder: Path, config: FeatureConfig | None) -> Dataset:
+def load(folder: Path, config: FeatureConfig | None, max_frames: int | None = None) -> Dataset:
     """Return every sequence of a folder, ordered by file name; heads of files are read now, the rest when asked for.
 
     Parameters
@@ -45,6 +45,8 @@ def load(folder: Path, config: FeatureConfig | None) -> Dataset:
         Laid out as described above.
     config : FeatureConfig or None
         A model's, whose `max_frames` then holds; by default sequences keep up to 4,096 frames.
+    max_frames : int, optional
+        In place of either.
 
     Raises
     ------
@@ -56,11 +58,12 @@ def load(folder: Path, config: FeatureConfig | None) -> Dataset:
         raise DataError(f"{folder} holds no npz file; {_LAYOUT}")
     first = items[0]
     for item in items[1:]:
-        if item.n_in != first.n_in or item.kind != first.kind:
-            raise DataError(
-                f"{item.path} has {item.n_in} inputs and {item.kind}, {first.path} {first.n_in} inputs "
-                f"and {first.kind}; all files of a set must have the same"
-            )
+        for mine, others in ((f"{item.n_in} inputs", f"{first.n_in} inputs"), (item.kind, first.kind)):
+            if mine != others:
+                raise DataError(
+                    f"{item.path} has {mine} a frame, {first.path} has {others} a frame; "
+                    "all files of a set must have the same"
+                )
     n_in = first.n_in
     if not 1 <= n_in <= MAX_INPUTS:
         raise DataError(f"{first.path}: x has {n_in} inputs; there may be 1 to {MAX_INPUTS}")
@@ -69,7 +72,7 @@ def load(folder: Path, config: FeatureConfig | None) -> Dataset:
         config = FeatureConfig(max_frames=min(int(lengths.max()), MAX_FRAMES))
     elif config.n_bands != n_in:
         raise DataError(f"{folder} has {n_in} inputs, the model takes {config.n_bands}; name the data it was made for")
-    config = FeatureConfig(n_bands=n_in, max_frames=config.max_frames)
+    config = FeatureConfig(n_bands=n_in, max_frames=max_frames or config.max_frames)
     seen: Counter[str] = Counter()
     indices = []
     for item in items:
@@ -105,8 +108,8 @@ class _Item:
 
     @property
     def kind(self) -> str:
-        """In words, the same for all files of a set."""
-        return "classes" if self.n_values is None else f"{self.n_values} values a frame"
+        """What its frames have for targets, in words; the same for all files of a set."""
+        return "a class" if self.n_values is None else f"{self.n_values} target values"
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,8 @@ def _names(folder: Path, items: list[_Item]) -> tuple[str, ...]:
         names = tuple(str(number) for number in range(max(needed, 2) if classes else needed))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}); write one name a line, in UTF-8") from error
-    if len(names) < needed or (not classes and len(names) != needed) or (classes and len(names) < 2):
-        of_what = "classes, at least 2," if classes else "values"
-        raise DataError(f"{path} has {len(names)} names, the targets have {needed} {of_what}; name each")
+    if (classes and len(names) < max(needed, 2)) or (not classes and len(names) != needed):
+        wanted = f"{needed} classes" if classes else f"{needed} values a frame"
+        least = ", and a model takes at least 2" if classes and needed < 2 else ""
+        raise DataError(f"{path} has {len(names)} names, the targets have {wanted}{least}; name each, one a line")
     return names
