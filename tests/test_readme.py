@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deltatrain.cli import main
+from deltatrain.cli import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -31,9 +31,9 @@ def test_snippet_runs(language: str, code: str, tmp_path: Path) -> None:
 def test_commands_and_options_that_it_names_exist() -> None:
     for line in re.findall(r"deltatrain ([a-z]+[^\n`]*)", TEXT):
         name, *words = line.split()
-        if name not in main.commands:
+        if name not in COMMANDS:
             continue  # prose
-        known = {option for parameter in main.commands[name].params for option in parameter.opts}
+        known = {option for parameter in COMMANDS[name].load().params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= known | {"--help"}, line
 
 

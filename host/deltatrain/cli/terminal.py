@@ -13,35 +13,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from deltatrain.errors import CheckFailed, DeltatrainError
 from deltatrain.training import Progress as ProgressCallback
-
-EXIT_CHECK_FAILED = 1
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
-
-
-class Group(click.Group):
-    """Commands whose expected errors end in one line and an exit status, never in a traceback."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order of the work, not of the alphabet."""
-        return list(self.commands)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except DeltatrainError as error:
-            status = EXIT_CHECK_FAILED if isinstance(error, CheckFailed) else EXIT_BAD_INPUT
-            fail(str(error), status)
-        except (KeyboardInterrupt, click.Abort):
-            fail("interrupted", EXIT_INTERRUPTED)
-
-
-def fail(message: str, status: int) -> None:
-    """Say what went wrong and end the command."""
-    click.echo(f"error: {message}", err=True)
-    raise click.exceptions.Exit(status)
 
 
 class Terminal:
