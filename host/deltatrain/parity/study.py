@@ -194,4 +194,4 @@ def _personal(data: Dataset, speaker: str, seed: int, config: ParityConfig, fixe
 
 
 def _beside(row: Row) -> dict[str, Any]:
-    return {"last": f"{row['name']}: float {100 * row['float']:.2f} %, fixed {100 * row['fixed']:.2f} %"}
+    return {"float": row["float"], "fixed": row["fixed"], "of": row["name"]}
