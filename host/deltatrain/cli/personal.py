@@ -23,7 +23,7 @@ from deltatrain.cli.options import (
     theta_options,
     thetas,
 )
-from deltatrain.cli.terminal import Terminal, percent, table
+from deltatrain.cli.terminal import Terminal, percent, print_table
 from deltatrain.demo import DemoConfig
 from deltatrain.errors import CheckFailed
 from deltatrain.study import personal_study, speakers_of, summaries
@@ -93,7 +93,7 @@ def personal(
             for row in by_speaker
         ]
         columns = ("speaker", "runs", "before", "after", "ratio", "float", "op reduction", "words", "different")
-        console.print(table(columns, lines))
+        print_table(console, columns, lines)
 
     values = {"rows": rows, "summary": [{**vars(row), "ratio": row.ratio} for row in by_speaker]}
     terminal.result(values, show)

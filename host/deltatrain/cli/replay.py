@@ -13,7 +13,7 @@ from deltatrain.cli.options import (
     json_option,
     per_class_option,
 )
-from deltatrain.cli.terminal import Terminal, percent, table
+from deltatrain.cli.terminal import Terminal, percent, print_table
 from deltatrain.demo import DemoConfig
 from deltatrain.replay_choice import NO_REPLAY, Way, choices, choices_without, pooled, write_csv
 from deltatrain.replay_study import ReplayStudy, run_study
@@ -103,7 +103,7 @@ def replay(
             for cell in cells
         ]
         columns = ("passes", "format", "KiB", "rate", "exemplars", "new speaker", "old speakers", "s.e.")
-        console.print(table(columns, lines))
+        print_table(console, columns, lines, keys=4)
         for count, way in chosen.items():
             told = f"{way.format}, {way.budget_kib} KiB, {way.rate:g} a new utterance"
             console.print(f"for {count} pass{'es' if count > 1 else ''}: {'no replay' if way == NO_REPLAY else told}")
