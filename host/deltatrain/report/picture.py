@@ -45,8 +45,6 @@ def main_picture(story: Story, path_png: Path) -> Path:
             ax = figure.add_axes((left, bottom, 0.215, height))
             draw_confusion(ax, evaluation, names, cell)
             ax.set_title(f"what was recognised, {title}", pad=8, size=13)
-            ax.set_xlabel("")
-            ax.set_ylabel("")
         _operations(figure.add_axes((0.805, bottom, 0.165, height)), story)
         _badge(figure, story)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from deltatrain.training import DEFAULT_REPLAY_RATE
 UNIT_SPACE = "\N{NARROW NO-BREAK SPACE}"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LONGEST_LABEL = 14
+LONGEST_LINE = 20
 READOUTS = {
     "last": "a class at the last frame: cross-entropy",
     "frames": "a class at every frame: cross-entropy, mean over the frames",
@@ -38,6 +40,11 @@ def short(name: str) -> str:
     """A name as the label of an axis."""
     shown = plain(name)
     return shown if len(shown) <= LONGEST_LABEL else shown[: LONGEST_LABEL - 1] + "…"
+
+
+def lines(name: str) -> str:
+    """A name as the label of a row, in up to two lines."""
+    return "\n".join(textwrap.wrap(plain(name), LONGEST_LINE, max_lines=2, placeholder="…")) or plain(name)
 
 
 def percent(fraction: float) -> str:
