@@ -33,7 +33,7 @@ def test_fields_at_the_end_give_way() -> None:
 
 @pytest.mark.parametrize(
     ("width", "last"),
-    [(60, None), (80, "error 0.250"), (100, "steps/s 12.3"), (120, "rate 0.16")],
+    [(60, None), (80, "error 0.250"), (100, "steps/s 12.3"), (112, "sparsity 0.900"), (140, "rate 0.16")],
 )
 def test_a_bar_keeps_to_its_line(width: int, last: str | None) -> None:
     drawn = [line for line in shown(width, terminal=True) if "999/1000" in line][-1]
