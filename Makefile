@@ -74,7 +74,7 @@ study-power: setup ## 200 kills of an emulator that trains, every restart checke
 study-growth: setup ## a training step's cost by sparsity, frames, hidden units, layers: docs/growth.csv, .png (some minutes)
 	$(BIN)/python tools/bench_docs.py $(ARGS)
 
-study-link: setup ## training over bad serial lines, every word compared: docs/link.csv, .png (half an hour)
+study-link: setup ## training over bad serial lines, every word compared: docs/link.csv, .png (some twelve minutes)
 	$(BIN)/python tests/study_link.py $(ARGS)
 
 fuzz: setup ## libFuzzer at frames, server and model files, 10 million inputs or 20 minutes each; the lines reached

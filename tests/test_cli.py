@@ -313,6 +313,12 @@ def test_a_model_too_large_for_the_board_is_told_before_anything_is_built(folder
     assert not out.exists()
 
 
+def test_the_firmware_of_another_board_is_refused(folder: Path) -> None:
+    elf = folder / "build" / "firmware.elf"
+    result = run("flash", "--elf", elf, "--target", "qemu:netduinoplus2", status=2)
+    assert "was built for mps2-an386, not for stm32f4" in result.stderr and "export --target" in result.stderr
+
+
 def test_interrupt_leaves_no_emulator_behind(folder: Path) -> None:
     arguments = ("evaluate", *on_data(folder), "--target", "qemu:mps2-an386")
     process = subprocess.Popen(

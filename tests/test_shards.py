@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,21 @@ from deltatrain.shards import Outcome, Shard, run_shards
 
 def power(base: list[int], exponent: int) -> Outcome:
     return Outcome({"value": sum(base) ** exponent, "process": os.getpid()})
+
+
+SLEEPING = """
+import sys, time
+from pathlib import Path
+from deltatrain.shards import Outcome, Shard, run_shards
+
+def sleep(seconds):
+    time.sleep(seconds)
+    return Outcome({})
+
+if __name__ == "__main__":
+    parts = [Shard(f"two/{k}", {"k": k}, sleep, (0.1 if k < 2 else 300,)) for k in range(6)]
+    run_shards(parts, Path(sys.argv[1]), jobs=2)
+"""
 
 
 def shards(*exponents: int, base: list[int] | None = None) -> list[Shard]:
@@ -57,6 +76,30 @@ def test_a_study_that_was_stopped_keeps_what_was_done_and_goes_on(tmp_path: Path
     )
     assert values(rows) == [2, 4]
     assert calls == [(1, 2, {}), (2, 2, {"last": 4})]
+
+
+def test_ctrl_c_ends_processes_beside_each_other_at_once(tmp_path: Path) -> None:
+    """A terminal interrupts the whole group: workers end in their own time, and nothing waits for them."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLEEPING, str(tmp_path)],
+        cwd=Path(__file__).parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.glob("two_*.json"))) < 2:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)  # twice, for who is in a hurry
+        os.killpg(process.pid, signal.SIGINT)
+        _, words = process.communicate(timeout=20)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode != 0 and "KeyboardInterrupt" in words
 
 
 def test_other_settings_and_files_cut_short_are_done_again(tmp_path: Path) -> None:

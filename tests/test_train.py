@@ -250,6 +250,13 @@ def test_stopped_killed_and_moved(
     numbers = [event["step"] for event in events(moved, "step")]
     assert numbers == sorted(numbers) and set(numbers) >= set(range(1, 37)) - {reached}  # its line may be lost
 
+    process = start_process(
+        "train", "--run", moved, "--resume", "--steps", 3, "--target", board.url, "--rollback", "never"
+    )
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert f"{N_NEW} new samples had their turn, and 3 are asked for" in " ".join(said.split())
+
 
 def test_how_to_go_on_names_the_key_without_showing_it() -> None:
     secret = Key.new().secret.hex()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from deltatrain.errors import DeviceError, InputError
 from deltatrain.key import Key
@@ -97,10 +98,11 @@ def board_of(target: str) -> Board:
 
 
 def check_firmware(elf: Path, board: Board) -> None:
-    """InputError unless a file is an ELF file for the processor of a board."""
+    """InputError unless a file is an ELF file for the processor of a board, and for no other board by its own words."""
     try:
         with elf.open("rb") as file:
-            machine = ELFFile(file)["e_machine"]
+            whole = ELFFile(file)
+            machine, built_for = whole["e_machine"], _built_for(whole)
     except (OSError, ELFError) as error:
         raise InputError(f"{elf} is no firmware ({error}); build it with `deltatrain export`") from error
     if machine != board.elf_machine:
@@ -108,6 +110,23 @@ def check_firmware(elf: Path, board: Board) -> None:
             f"{elf} is for another processor ({machine}, {board.name} has {board.elf_machine}); "
             "build it with `deltatrain export`"
         )
+    if built_for not in (None, board.name):
+        raise InputError(
+            f"{elf} was built for {built_for}, not for {board.name}; name a target of {built_for} "
+            f"(see `deltatrain boards`), or build it with `deltatrain export --target {board.target}`"
+        )
+
+
+def _built_for(elf: ELFFile) -> str | None:
+    """The board that a firmware names to a hello; None where it has no such name."""
+    table = elf.get_section_by_name(".symtab")
+    names = table.get_symbol_by_name("dt_board_name") if isinstance(table, SymbolTableSection) else None
+    if not names:
+        return None
+    place = names[0].entry
+    section = elf.get_section(place["st_shndx"])
+    start = place["st_value"] - section["sh_addr"]
+    return bytes(section.data()[start : start + place["st_size"]]).rstrip(b"\0").decode("ascii", "replace")
 
 
 def _build(model: QuantModel, board: Board, out: Path, say: Callable[[str], None]) -> FirmwareSize:

@@ -7,13 +7,17 @@ same folder does not take over results that were made with other settings.
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky import get_reusable_executor
 
 from deltatrain.errors import InputError
 from deltatrain.folders import make_folder
@@ -155,7 +159,13 @@ def _as_json(settings: Mapping[str, Any]) -> Any:
 def _workers(jobs: int, dask: str | None, shared: Sequence[Any]) -> Iterator[Parallel]:
     """joblib's pool, whose results come as they finish: processes of this computer, or a Dask cluster."""
     if dask is None:
-        yield Parallel(n_jobs=jobs, return_as="generator_unordered")
+        with _one_interrupt():
+            try:
+                yield Parallel(n_jobs=jobs, return_as="generator_unordered")
+            except BaseException:
+                # Else Python would wait for the workers at its end, and for ever for those that the same Ctrl-C ended.
+                get_reusable_executor().shutdown(wait=True, kill_workers=True)
+                raise
         return
     try:
         from distributed import Client
@@ -172,3 +182,22 @@ def _workers(jobs: int, dask: str | None, shared: Sequence[Any]) -> Iterator[Par
         ) from error
     with client, parallel_config(backend="dask", n_jobs=-1, scatter=list(shared) or None):
         yield Parallel(return_as="generator_unordered")
+
+
+@contextmanager
+def _one_interrupt() -> Iterator[None]:
+    """While it is open, Ctrl-C is heard once: a second one would interrupt joblib as it ends its workers."""
+    is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if is_ignored or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -21,6 +21,7 @@ from deltatrain.targets import (
     Emulator,
     Probe,
     parse_target,
+    running,
     start_background,
     stop_background,
     write_firmware,
@@ -148,8 +149,12 @@ def flash(
             with suppress(KeyboardInterrupt):
                 emulator.wait()
         return
+    others = [entry.port for entry in running()]
     port = start_background(board, elf, store=store)
-    terminal.result({"port": port}, lambda console: console.print(f"{port}; `deltatrain stop` ends the emulator"))
+    words = f"{port}; `deltatrain stop` ends the emulator"
+    if others:
+        words = f"{port}; others run at {', '.join(others)}, so name this one by --target; `deltatrain stop` ends all"
+    terminal.result({"port": port, "others": others}, lambda console: console.print(words, soft_wrap=True))
 
 
 def _flash_micropython(terminal: Terminal, port: str, model: Path | None, module: Path) -> None:

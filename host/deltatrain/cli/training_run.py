@@ -104,8 +104,15 @@ class TrainingRun:
         return run.bearing(lambda: self._train_and_judge(run, pace))
 
     def _train_and_judge(self, run: LongRun, pace: Pace) -> float | None:
-        with self.terminal.bar("training on the device") as progress:
-            run.train(progress)
+        if run.finished:
+            done = self.stream.turns.new_before(run.journal.turn)
+            self.terminal.say(
+                f"Nothing is left to train: {done} new samples had their turn, and {self.n_new} are asked for; "
+                "a larger --steps goes on."
+            )
+        else:
+            with self.terminal.bar("training on the device") as progress:
+                run.train(progress)
         self._save(run, pace)
         if not run.journal.totals.steps:
             raise InputError(
