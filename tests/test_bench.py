@@ -5,6 +5,7 @@ python tests/test_bench.py     records the guard's counts anew, in tests/instruc
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from importlib.util import find_spec
@@ -13,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
-from deltatrain.bench import FLOAT, PHASES, Case, HostRow, bench, bench_model, find_case
+from deltatrain.bench import FLOAT, PHASES, BoardRow, Case, HostRow, bench, bench_model, find_case
 from deltatrain.bench.rows import description
 from deltatrain.cli import main
+from deltatrain.cli.bench import show_rows
 from deltatrain.errors import InputError
 from deltatrain.targets import find_board
 from deltatrain_codegen import export
@@ -178,6 +181,37 @@ def test_every_combination_is_measured_and_what_is_done_is_kept_when_interrupted
         (1, 7, 0.0),
         (1, 7, 0.5),
     ]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_tables_cut_no_figure(width: int) -> None:
+    """The phases as rows; tables wider than the console come in parts."""
+    rows = [
+        BoardRow(
+            **description(find_case("rnn", 3, 6, 8, 0.0), engine) | {"layers": layers, "sparsity": sparsity},
+            unit="instructions",
+            cost=17_512_345 + layers,
+            clock_hz=None,
+            columns=9,
+            n_columns=9,
+            phases={} if engine == FLOAT else {name: 1_255_340 + n for n, name in enumerate(PHASES[1:])},
+            hooks=0,
+            ram_bytes=123_456,
+            ram={},
+            stack_high_water=1000,
+        )
+        for layers in (1, 2)
+        for sparsity in (0.0, 0.5, 0.8, 0.9)
+        for engine in ("fixed", FLOAT)
+    ]
+    output = io.StringIO()
+    show_rows(Console(file=output, width=width), rows)
+    lines = output.getvalue().splitlines()
+    assert "…" not in output.getvalue() and max(map(len, lines)) <= width
+    words = output.getvalue().split()
+    assert [words.count(f"17,512,{345 + layers}") for layers in (1, 2)] == [8, 8]
+    assert all(words.count(f"1,255,{340 + n}") == 8 for n in range(len(PHASES) - 1))
+    assert lines[0].startswith("3 inputs, 6 hidden units, 8 frames") and "1 layers" not in output.getvalue()
 
 
 def test_a_stack_has_the_sparsity_asked_for_over_all_layers() -> None:

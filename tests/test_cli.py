@@ -18,7 +18,8 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file, save_file
 from scipy.io import wavfile
 
-from deltatrain.cli import main
+from deltatrain.cli import COMMANDS, main
+from deltatrain.cli.study import STUDIES
 from deltatrain.model_file import METADATA_KEY
 from deltatrain.quant_model import QuantModel
 from deltatrain.rates import Rates
@@ -205,31 +206,38 @@ def test_boards_are_listed() -> None:
         assert stores[target] is None and "×" not in lines[target]
 
 
-def test_every_command_explains_itself() -> None:
-    names = [
-        "demo",
-        "fit",
-        "quantize",
-        "export",
-        "flash",
-        "stop",
-        "train",
-        "evaluate",
-        "compare",
-        "pull",
-        "push",
-        "plot",
-        "boards",
-        "bench",
-        "sweep",
-        "tune",
-        "samples",
-    ]
-    assert set(main.commands) == {*names, "study"}
-    for name in names:
-        text = run(name, "--help").stdout
-        assert "--json" in text
-        assert len(text.splitlines()) >= 5
+@pytest.mark.parametrize("words", [[name] for name in COMMANDS if name != "study"] + [["study", n] for n in STUDIES])
+def test_every_command_explains_itself(words: list[str]) -> None:
+    text = run(*words, "--help").stdout
+    assert f"Usage: main {' '.join(words)} [OPTIONS]" in text
+    assert "--json" in text
+    assert len(text.splitlines()) >= 5
+
+
+def test_the_help_names_all_commands_each_in_one_line() -> None:
+    for words, commands in (([], COMMANDS), (["study"], STUDIES)):
+        shown = run(*words, "--help").stdout.partition("\nCommands:\n")[2].splitlines()
+        assert [tuple(line.split(maxsplit=1)) for line in shown] == [(n, c.summary) for n, c in commands.items()]
+    assert "No such command 'flush'" in run("flush", status=2).stderr
+
+
+SLOW_TO_LOAD = ("matplotlib", "numpy", "scipy.stats", "torch")
+
+
+def test_commands_load_what_they_need_and_no_more() -> None:
+    """The group alone not even numpy; a command, before it does anything, none that takes half a second."""
+    loaded = f"print([name for name in {SLOW_TO_LOAD} if name in sys.modules])"
+    program = f"""
+import sys
+from deltatrain.cli import COMMANDS
+from deltatrain.cli.study import STUDIES
+{loaded}
+for command in (*COMMANDS.values(), *STUDIES.values()):
+    command.load()
+{loaded}
+"""
+    outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert outcome.stdout.splitlines() == ["[]", "['numpy']"]
 
 
 QEMU = ("--model", "{model}", "--data", "{tones}", "--target", "qemu:mps2-an386")

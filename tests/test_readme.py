@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from deltatrain.cli import main
+from deltatrain.cli import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,11 +35,13 @@ def test_commands_and_options_that_a_page_names_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", "")
     for line in re.findall(r"deltatrain ([a-z]+[^\n`]*)", text):
         name, *words = line.split()
-        if name not in main.commands:
+        if name not in COMMANDS:
             continue  # prose
-        command = main.commands[name]
+        command = COMMANDS[name].load()
         if isinstance(command, click.Group):
-            command = command.commands[words.pop(0).rstrip(";.,")]
+            inner = command.get_command(click.Context(command), words.pop(0).rstrip(";.,"))
+            assert inner is not None, line
+            command = inner
         known = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= known | {"--help"}, line
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 import struct
@@ -14,13 +15,15 @@ import matplotlib
 import numpy as np
 import pytest
 from conftest import integer_model
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
 
 from deltatrain import report
 from deltatrain.comparison import Comparison, Difference
 from deltatrain.errors import InputError
 from deltatrain.quantize import TensorFormat
 from deltatrain.rates import Rates
-from deltatrain.report import words
+from deltatrain.report import svg, words
 from deltatrain.report.confusion import n_wrong, top_confusions
 from deltatrain.report.page import html
 from deltatrain.report.palette import DARK, LIGHT
@@ -296,6 +299,23 @@ def test_main_picture(name: str, tmp_path: Path) -> None:
     assert struct.unpack(">II", data[16:24]) == (1680, 672)
 
 
+@pytest.mark.parametrize("name", ["ten classes", "odd names"])
+def test_axes_of_the_main_picture_keep_apart(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the names of its confusions' axes, however long those of classes are."""
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    report.main_picture(STORIES[name], tmp_path / "picture.png")
+    (figure,) = drawn
+    confusions = [ax for ax in figure.axes if ax.get_ylabel()]
+    assert [(ax.get_ylabel(), ax.get_xlabel()) for ax in confusions] == [("spoken", "recognised as")] * 2
+    with svg.style():
+        boxes = [ax.get_tightbbox() for ax in figure.axes]
+    for left, right in itertools.pairwise(boxes):
+        assert left is not None and right is not None and left.x1 <= right.x0
+    (badge,) = [artist for artist in figure.artists if isinstance(artist, FancyBboxPatch)]
+    assert all(box is not None and badge.get_window_extent().y1 <= box.y0 for box in boxes)
+
+
 def test_no_steps_and_no_folder_are_refused(tmp_path: Path) -> None:
     nothing = dataclasses.replace(MAIN, comparison=dataclasses.replace(MAIN.comparison, steps=()))
     (tmp_path / "file").write_text("")
@@ -314,6 +334,10 @@ def test_user_settings_of_matplotlib_do_not_matter(main_text: str) -> None:
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
+        (lambda: words.lines("en-gb-x-gbclan+m8"), "en-gb-x-gbclan+m8"),
+        (lambda: words.lines("somebody with quite a long name"), "somebody with quite\na long name"),
+        (lambda: words.lines("e" * 60), "e" * 20 + "\n" + "e" * 19 + "…"),
+        (lambda: words.lines(""), ""),
         (lambda: words.percent(0.335), "33.5 %"),
         (lambda: words.percent(0.1), "10 %"),
         (lambda: words.percent(0.0002), "<0.1 %"),

@@ -161,7 +161,9 @@ def test_unknown_modes_and_empty_lists_are_refused() -> None:
 @pytest.mark.parametrize(("wrong", "items"), [(0, 300), (14, 1500), (1, 2), (30, 30)])
 def test_intervals_of_errors_agree_with_scipy(wrong: int, items: int) -> None:
     expected = binomtest(wrong, items).proportion_ci(0.95, "wilson")
-    assert wilson(wrong, items) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    low, high = wilson(wrong, items)
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    assert low <= wrong / items <= high
 
 
 def test_intervals_of_ratios_know_that_the_recordings_are_the_same() -> None:

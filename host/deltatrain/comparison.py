@@ -223,7 +223,7 @@ def compare(
             refused += outcomes[0] is None
             if progress is not None:
                 progress(
-                    number + 1, len(samples), {**running.shown(), "refused": refused, "different": tally.different}
+                    number + 1, len(samples), {"different": tally.different, **running.shown(), "refused": refused}
                 )
             continue
         hidden, results = [states for states, _ in whole], [result for _, result in whole]
@@ -245,7 +245,7 @@ def compare(
         keep(step)
         n_trained += 1
         if progress is not None:
-            progress(number + 1, len(samples), {**running.add(step), "different": tally.different})
+            progress(number + 1, len(samples), {"different": tally.different, **running.add(step)})
 
     outcome = Comparison(tuple(steps), tally.compared, tally.different, tally.first, refused=refused)
     if shadow is None:

@@ -93,7 +93,8 @@ def wilson(wrong: float, items: int) -> tuple[float, float]:
     p, z2 = wrong / items, Z_95**2
     centre = (p + z2 / (2 * items)) / (1 + z2 / items)
     half = Z_95 / (1 + z2 / items) * np.sqrt(p * (1 - p) / items + z2 / (4 * items**2))
-    return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
+    # The share lies within, also where it is 0 or 1 and rounding would leave it outside.
+    return float(max(min(centre - half, p), 0.0)), float(min(max(centre + half, p), 1.0))
 
 
 def bootstrap_ratio(

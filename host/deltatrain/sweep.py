@@ -196,8 +196,12 @@ def kept_dense(data: Dataset, job: Job, folder: Path) -> FloatModel:
 
 
 def _beside(row: Row) -> dict[str, Any]:
-    what = f"{row['cell']} {row['n_layers']}×{row['n_hidden']} {row['mode']} θ {row['theta_x']:g}/{row['theta_h']:g}"
-    return {what: row["error"], "×": row["op_reduction"]}
+    return {
+        "error": row["error"],
+        "saving": row["op_reduction"],
+        "θ": f"{row['theta_x']:g}/{row['theta_h']:g}",
+        "of": f"{row['cell']} {row['n_layers']}×{row['n_hidden']} {row['mode']}",
+    }
 
 
 def _shard(data: Dataset, job: Job, dense: FloatModel | None) -> Shard:

@@ -27,7 +27,7 @@ MAX_REPLAY_RATE = 16
 ZERO = Scale(0, 0)
 
 Progress = Callable[[int, int, dict[str, Any]], None]
-"""Called with (items done, items in all, what to show beside the bar)."""
+"""Called with (items done, items in all, what to show beside the bar: the most important first)."""
 
 
 class Result(Protocol):

@@ -5,23 +5,33 @@ from __future__ import annotations
 import click
 
 from deltatrain import __version__
-from deltatrain.cli.bench import bench_command
-from deltatrain.cli.board import boards, flash, stop
-from deltatrain.cli.compare import compare
-from deltatrain.cli.demo import demo
-from deltatrain.cli.evaluate import evaluate
-from deltatrain.cli.model import export, fit, quantize
-from deltatrain.cli.plot import plot
-from deltatrain.cli.samples import samples
-from deltatrain.cli.study import study
-from deltatrain.cli.sweep import sweep
-from deltatrain.cli.terminal import Group
-from deltatrain.cli.train import train
-from deltatrain.cli.tune import tune
-from deltatrain.cli.weights import pull, push
+from deltatrain.cli.group import Group, Lazy
+
+COMMANDS = {
+    "demo": Lazy("deltatrain.cli.demo:demo", "A keyword model meets a new voice and learns it on the device."),
+    "fit": Lazy("deltatrain.cli.model:fit", "Pre-train a model on this computer."),
+    "quantize": Lazy("deltatrain.cli.model:quantize", "Turn a float model into int16."),
+    "export": Lazy("deltatrain.cli.model:export", "Generate C from a quantised model and build its firmware."),
+    "flash": Lazy("deltatrain.cli.board:flash", "Put firmware on a board, or start an emulator with it."),
+    "stop": Lazy("deltatrain.cli.board:stop", "End the emulators that `flash` left running."),
+    "train": Lazy("deltatrain.cli.train:train", "Stream samples to the device and train on them."),
+    "evaluate": Lazy("deltatrain.cli.evaluate:evaluate", "The error of what is on the device, on test samples."),
+    "compare": Lazy("deltatrain.cli.compare:compare", "Train device and host on the same samples; compare every word."),
+    "pull": Lazy("deltatrain.cli.weights:pull", "Read the weights that a device has trained into a file."),
+    "push": Lazy("deltatrain.cli.weights:push", "Give a device the weights of a model's file."),
+    "plot": Lazy("deltatrain.cli.plot:plot", "Draw a run: error, loss and sparsity over the steps."),
+    "samples": Lazy("deltatrain.cli.samples:samples", "Write a person's recordings as files that a board reads."),
+    "boards": Lazy("deltatrain.cli.board:boards", "The boards, and what building for each and running it takes."),
+    "bench": Lazy("deltatrain.cli.bench:bench_command", "What a training step costs, on a board or on this computer."),
+    "sweep": Lazy("deltatrain.cli.sweep:sweep", "Error and operations over thresholds, on folds of the data."),
+    "tune": Lazy("deltatrain.cli.tune:tune", "Find the thresholds for your data, for an error or a saving."),
+    "study": Lazy("deltatrain.cli.study:study", "Many runs, pooled: speakers × seeds."),
+}
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Group, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__)
 def main() -> None:
     """Train delta recurrent networks on a microcontroller, and prove that it computes what the host computes.
@@ -42,26 +52,3 @@ def main() -> None:
     Every command takes --json: one JSON object on standard output, progress on standard error. Exit status: 0 done,
     1 a comparison or check failed, 2 bad input or no device, 130 interrupted.
     """
-
-
-for command in (
-    demo,
-    fit,
-    quantize,
-    export,
-    flash,
-    stop,
-    train,
-    evaluate,
-    compare,
-    pull,
-    push,
-    plot,
-    samples,
-    boards,
-    bench_command,
-    sweep,
-    tune,
-    study,
-):
-    main.add_command(command)

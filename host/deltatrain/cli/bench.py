@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 
 import click
@@ -26,7 +26,7 @@ from deltatrain.bench import (
 )
 from deltatrain.bench.torch_engine import load as load_torch
 from deltatrain.cli.options import DEFAULT_TARGET, PORT_VARIABLE, json_option
-from deltatrain.cli.terminal import Terminal, percent, table
+from deltatrain.cli.terminal import Terminal, percent, print_table
 from deltatrain.errors import InputError
 from deltatrain.session import board_of
 from deltatrain.targets import Probe
@@ -159,7 +159,7 @@ def bench_command(
             interrupted = True
     if rows:
         terminal.result(
-            {"target": target, "rows": [row.to_dict() for row in rows]}, lambda console: _show(console, rows)
+            {"target": target, "rows": [row.to_dict() for row in rows]}, lambda console: show_rows(console, rows)
         )
     if interrupted:
         raise KeyboardInterrupt
@@ -192,14 +192,15 @@ def _on_host(terminal: Terminal, asked: tuple[str, ...]) -> tuple[Measure, str]:
 
 
 # What rows may differ in, by their fields; columns of a table only where they do.
-_VARIED = {"layers": "layers", "n_hidden": "hidden", "steps": "frames"}
+_VARIED = {"layers": "layer", "n_hidden": "hidden unit", "steps": "frame"}
 
 _UNITS = {INSTRUCTIONS: "instructions", CYCLES: "cycles", MICROSECONDS: "µs"}
 
 
-def _show(console: Console, rows: Sequence[Row]) -> None:
-    varied = {name: words for name, words in _VARIED.items() if len({getattr(row, name) for row in rows}) > 1}
-    head = ("cell", *varied.values(), "sparsity")
+def show_rows(console: Console, rows: Sequence[Row]) -> None:
+    """Print what was measured, for people."""
+    varied = {name: noun for name, noun in _VARIED.items() if len({getattr(row, name) for row in rows}) > 1}
+    head = ("cell", *(f"{noun}s" for noun in varied.values()), "sparsity")
 
     def shape(row: Row) -> tuple[str, ...]:
         return (row.cell, *(str(getattr(row, name)) for name in varied), percent(row.sparsity))
@@ -211,8 +212,8 @@ def _show(console: Console, rows: Sequence[Row]) -> None:
         return "" if ratio is None else f"{ratio:.2f}×"
 
     first = rows[0]
-    same = [f"{getattr(first, name)} {words}" for name, words in _VARIED.items() if name not in varied]
-    title = ", ".join([f"{first.n_in} inputs", *same])
+    same = [_counted(getattr(first, name), noun) for name, noun in _VARIED.items() if name not in varied]
+    title = ", ".join([_counted(first.n_in, "input"), *same])
     of_boards = [row for row in rows if isinstance(row, BoardRow)]
     of_host = [row for row in rows if isinstance(row, HostRow)]
     if of_boards:
@@ -220,13 +221,26 @@ def _show(console: Console, rows: Sequence[Row]) -> None:
         clock = of_boards[0].clock_hz
         title += "" if clock is None else f", cycles at {clock / 1e6:g} MHz"
         columns = (*head, "engine", unit, "MACs", "per MAC", "RAM", "of fixed")
-        console.print(table(columns, [(*shape(row), *_total(row), of_fixed(row)) for row in of_boards], title))
-        split = [(*shape(row), *(f"{count:,}" for count in row.phases.values())) for row in of_boards if row.phases]
+        keys = len(head) + 1
+        print_table(console, columns, [(*shape(row), *_total(row), of_fixed(row)) for row in of_boards], title, keys)
+        split = [row for row in of_boards if row.phases]
         if split:
-            console.print(table((*head, *PHASES[1:]), split, f"{unit} by phase"))
+            cases = ["\n".join(_case(row, varied)) for row in split]
+            lines = [(name, *(f"{row.phases[name]:,}" for row in split)) for name in PHASES[1:]]
+            print_table(console, ("", *cases), lines, f"\n{unit} by phase")
     if of_host:
         columns = (*head, "engine", "µs", "MACs", "of fixed")
-        console.print(table(columns, [(*shape(row), *_time(row), of_fixed(row)) for row in of_host], title))
+        keys = len(head) + 1
+        print_table(console, columns, [(*shape(row), *_time(row), of_fixed(row)) for row in of_host], title, keys)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _case(row: Row, varied: Iterable[str]) -> tuple[str, ...]:
+    """What a row was measured on, as the heading of a column."""
+    return (row.cell, *(_counted(getattr(row, name), _VARIED[name]) for name in varied), percent(row.sparsity))
 
 
 def _total(row: BoardRow) -> tuple[str, ...]:

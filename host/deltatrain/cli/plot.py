@@ -9,7 +9,6 @@ import click
 from deltatrain.cli.options import json_option
 from deltatrain.cli.terminal import Terminal
 from deltatrain.folders import make_folder
-from deltatrain.report.run_figure import run_figure
 
 
 @click.command()
@@ -29,6 +28,8 @@ from deltatrain.report.run_figure import run_figure
 @json_option
 def plot(terminal: Terminal, log: Path, out: Path) -> None:
     """Draw a run: error, loss and sparsity over the steps, and the errors on the test samples."""
+    from deltatrain.report.run_figure import run_figure  # here, because matplotlib takes long to load
+
     make_folder(out.parent)
     steps = run_figure(log, out)
     terminal.result(

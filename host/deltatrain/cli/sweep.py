@@ -21,7 +21,6 @@ from deltatrain.cli.terminal import Terminal, table
 from deltatrain.errors import InputError
 from deltatrain.folders import make_folder
 from deltatrain.points import Point, pooled, write_csv, write_points_csv
-from deltatrain.report.sweep import sweep_picture
 from deltatrain.sweep import MODES, SweepConfig, run_sweep
 
 DEFAULTS = SweepConfig()
@@ -87,6 +86,8 @@ def sweep(
     Written there: models.csv (a line a model), sweep.csv (a line a setting, pooled) and sweep.png. Confidence
     intervals are of 95 %: of an error by Wilson, of a ratio of errors by a bootstrap over the test recordings.
     """
+    from deltatrain.report.sweep import sweep_picture  # here, because matplotlib takes long to load
+
     config = SweepConfig(
         thetas=_pairs(equal, theta_x, theta_h),
         learning_rate=adam_rate,

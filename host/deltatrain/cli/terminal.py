@@ -4,44 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import click
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
+from rich.table import Table
 
-from deltatrain.errors import CheckFailed, DeltatrainError
-from deltatrain.training import Progress as ProgressCallback
+from deltatrain.cli.progress import progress_of
+from deltatrain.training import Progress
 
-EXIT_CHECK_FAILED = 1
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
-
-
-class Group(click.Group):
-    """Commands whose expected errors end in one line and an exit status, never in a traceback."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order of the work, not of the alphabet."""
-        return list(self.commands)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except DeltatrainError as error:
-            status = EXIT_CHECK_FAILED if isinstance(error, CheckFailed) else EXIT_BAD_INPUT
-            fail(str(error), status)
-        except (KeyboardInterrupt, click.Abort):
-            fail("interrupted", EXIT_INTERRUPTED)
-
-
-def fail(message: str, status: int) -> None:
-    """Say what went wrong and end the command."""
-    click.echo(f"error: {message}", err=True)
-    raise click.exceptions.Exit(status)
+GAP = 2  # between two columns of a table
 
 
 class Terminal:
@@ -65,24 +40,9 @@ class Terminal:
         """The same for a table."""
         self._progress_console.print(what)
 
-    @contextmanager
-    def bar(self, label: str) -> Iterator[ProgressCallback]:
-        """A progress bar; the callback takes (done, total, what to show beside it)."""
-        columns = (
-            TextColumn("  {task.description:<22}"),
-            BarColumn(bar_width=12),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[beside]}", table_column=Column(no_wrap=False)),  # the one that gives way
-        )
-        with Progress(*columns, console=self._progress_console) as progress:
-            task = progress.add_task(label, total=None, beside="")
-
-            def update(done: int, total: int, beside: dict[str, Any]) -> None:
-                text = "  ".join(f"{name} {shown(value)}" for name, value in beside.items())
-                progress.update(task, completed=done, total=total, beside=text)
-
-            yield update
+    def bar(self, label: str) -> AbstractContextManager[Progress]:
+        """How far something is; the callback takes (done, total, what to show beside it, the most important first)."""
+        return progress_of(label, self._progress_console)
 
     def result(self, values: dict[str, Any], show: Callable[[Console], None]) -> None:
         """The command's result: JSON for scripts, `show` for people; on standard output."""
@@ -98,11 +58,6 @@ class Terminal:
         return click.confirm(question, default=True, err=True)
 
 
-def shown(value: Any) -> str:
-    """A number as it stands beside a progress bar."""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
 def percent(fraction: float) -> str:
     """A fraction as people read it."""
     return f"{100 * fraction:.1f} %"
@@ -112,7 +67,45 @@ def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], title: str 
     """A plain table; columns after the first are right-aligned."""
     made = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for index, name in enumerate(columns):
-        made.add_column(name, justify="left" if index == 0 else "right")
+        made.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         made.add_row(*row)
     return made
+
+
+def print_table(
+    console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None, keys: int = 1
+) -> None:
+    """Print a table that cuts no figure: where it is wider than the console, in parts beneath each other.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Headings; one may have several lines.
+    rows : sequence of sequences of str
+        As many cells each.
+    keys : int
+        How many columns, from the left, name a row: each part has them.
+    """
+    cells = [[line for cell in column for line in cell.split("\n")] for column in zip(columns, *rows, strict=True)]
+    widths = [max(map(cell_len, column)) for column in cells]
+    named = list(range(keys))
+    parts: list[list[int]] = []
+    room = -1
+    for index in range(keys, len(columns)):
+        room -= GAP + widths[index]
+        if room < 0:
+            parts.append([])
+            room = console.width - sum(widths[:keys]) - GAP * keys - widths[index]
+        parts[-1].append(index)
+    for number, part in enumerate(parts):
+        chosen = named + part
+        if number:
+            console.print()
+        console.print(
+            table(
+                tuple(columns[index] for index in chosen),
+                [tuple(row[index] for index in chosen) for row in rows],
+                title if number == 0 else None,
+            )
+        )

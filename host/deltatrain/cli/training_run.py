@@ -9,15 +9,15 @@ from typing import Any
 import click
 
 from deltatrain import __version__
+from deltatrain.cli.group import EXIT_INTERRUPTED
 from deltatrain.cli.job import Job, counted
 from deltatrain.cli.judged import errors
-from deltatrain.cli.terminal import EXIT_INTERRUPTED, Terminal
+from deltatrain.cli.terminal import Terminal
 from deltatrain.datasets import items_named
 from deltatrain.devices import AnyDevice, boot_id_of, commit, store_of
 from deltatrain.errors import DeltatrainError, InputError
 from deltatrain.quant_model import QuantModel
 from deltatrain.rates import Rates
-from deltatrain.report.run_figure import run_figure
 from deltatrain.run import Journal, Log, LongRun, Pace, Plan, RunFolder, Stop, Stopped, Stream
 from deltatrain.trained import pull, put_weights
 from deltatrain.training import Settings, count_operations
@@ -131,6 +131,8 @@ class TrainingRun:
 
     def _draw(self, picture: Path | None) -> None:
         if picture is not None:
+            from deltatrain.report.run_figure import run_figure  # here, because matplotlib takes long to load
+
             run_figure(self.folder.log, picture)
 
     def _tell(self, run: LongRun, error: float | None, rolled_back: bool, *, stopped: bool) -> None:

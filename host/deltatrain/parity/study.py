@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from deltatrain.datasets import Dataset
 from deltatrain.folders import make_folder
@@ -130,6 +129,8 @@ def differences(rows: Sequence[Mapping[str, Any]]) -> list[Difference]:
 
 def difference(part: str, of_float: Sequence[float], of_fixed: Sequence[float]) -> Difference:
     """Pool paired runs; with a single one there is no interval (its half is infinite)."""
+    from scipy import stats  # here, because it takes half a second to load
+
     paired = np.asarray(of_fixed) - np.asarray(of_float)
     n = len(paired)
     half = float("inf")
@@ -193,4 +194,4 @@ def _personal(data: Dataset, speaker: str, seed: int, config: ParityConfig, fixe
 
 
 def _beside(row: Row) -> dict[str, Any]:
-    return {"last": f"{row['name']}: float {100 * row['float']:.2f} %, fixed {100 * row['fixed']:.2f} %"}
+    return {"float": row["float"], "fixed": row["fixed"], "of": row["name"]}

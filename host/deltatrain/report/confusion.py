@@ -18,10 +18,12 @@ SMALLEST_CELL = 10.0  # points; in smaller ones numbers and labels would only be
 FAINTEST, MIDDLING, STRONG = 0.16, 0.6, 0.85
 
 
-def draw_confusion(ax: Axes, evaluation: Evaluation, names: Sequence[str], cell: float) -> None:
+def draw_confusion(
+    ax: Axes, evaluation: Evaluation, names: Sequence[str], cell: float, largest_label: float = 11.0
+) -> None:
     """Rows are true classes; a cell is as strong as its share of the row, blue where right, else vermilion.
 
-    `cell` is the width of a cell in points, which decides the size of its number.
+    `cell` is the width of a cell in points, which decides the size of its number and, to `largest_label`, of names.
     """
     matrix = evaluation.confusion()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -40,7 +42,7 @@ def draw_confusion(ax: Axes, evaluation: Evaluation, names: Sequence[str], cell:
             )  # fmt: skip
     ticks = range(len(names) if cell >= SMALLEST_CELL else 0)
     names = names[: len(ticks)]
-    label_size = min(11.0, max(cell * 0.45, 7.0))
+    label_size = min(largest_label, max(cell * 0.45, 7.0))
     ax.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", size=label_size)
     ax.set_yticks(ticks, names, size=label_size)
     ax.tick_params(length=0, labelcolor=LIGHT["ink"])

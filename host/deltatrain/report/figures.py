@@ -23,6 +23,7 @@ from deltatrain.report.words import (
     change,
     compact,
     count,
+    lines,
     percent,
     plain,
     points,
@@ -53,7 +54,7 @@ class Drawing:
 
 def errors(story: Story) -> Drawing:
     """Error before and after, of the new speaker and of those known before."""
-    speaker = short(story.speaker)
+    speaker = lines(story.speaker)
     rows: list[tuple[str, float | None, float, str]] = [
         (f"{speaker},\non the device", story.before.error, story.after.error, "blue"),
         (f"{speaker},\nfloat64 on the host", None, story.float_after, "muted"),

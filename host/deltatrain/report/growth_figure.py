@@ -71,7 +71,6 @@ def growth_figure(points: Sequence[GrowthPoint], grid: Grid, path_png: Path) -> 
             for ax, (name, values, value_of) in zip(row[1:], axes, strict=True):
                 ax.sharey(row[1])
                 _cost_panel(ax, points, grid, cell, name, values, value_of)
-            row[1].set_ylabel("million instructions a step")
         panels[0][0].legend(handles=_legend(SPEEDUPS), loc="upper left", fontsize=9.5)
         costs = _legend([(*cost, _words(cost[:2], grid)) for cost in COSTS])
         panels[0][2].legend(handles=costs, loc="upper left", fontsize=9.5)
@@ -151,3 +150,5 @@ def _cost_panel(
     ax.set_yticks(COST_TICKS, [f"{tick:g}" for tick in COST_TICKS])
     ax.yaxis.set_minor_locator(NullLocator())
     ax.set_xlabel(name)
+    ax.set_ylabel("million instructions a step")
+    ax.set_title(f"{CELL_NAMES[cell]}, by {name}")

@@ -16,6 +16,7 @@ from deltatrain.story import Story
 
 WIDTH_IN, HEIGHT_IN = 14.0, 5.6
 DPI = 120
+LONGEST_NAME, LABEL_PT = 8, 8.6  # of a class, where there is room for no more
 
 
 def main_picture(story: Story, path_png: Path) -> Path:
@@ -37,16 +38,14 @@ def main_picture(story: Story, path_png: Path) -> Path:
     with svg.style():
         figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), facecolor=LIGHT["surface"])
         _title(figure, story)
-        names = [words.short(name) for name in story.model.class_names]
+        names = [words.short(name, LONGEST_NAME) for name in story.model.class_names]
         bottom, height = 0.25, 0.52
         _error_bars(figure.add_axes((0.03, bottom, 0.165, height)), story)
         cell = 190 / len(names)
-        for left, evaluation, title in ((0.262, story.before, "before"), (0.53, story.after, "after")):
+        for left, evaluation, title in ((0.262, story.before, "before"), (0.542, story.after, "after")):
             ax = figure.add_axes((left, bottom, 0.215, height))
-            draw_confusion(ax, evaluation, names, cell)
+            draw_confusion(ax, evaluation, names, cell, LABEL_PT)
             ax.set_title(f"what was recognised, {title}", pad=8, size=13)
-            ax.set_xlabel("")
-            ax.set_ylabel("")
         _operations(figure.add_axes((0.805, bottom, 0.165, height)), story)
         _badge(figure, story)
         try:

@@ -16,6 +16,7 @@ from deltatrain.report.palette import LIGHT, SERIES
 WIDTH_IN, PANEL_HEIGHT_IN = 10.0, 3.4
 DPI = 120
 MARKERS = "osD^vP"
+LEGEND_EM = 3.4  # long enough for dashes on both sides of a marker
 DASHES = {"int16": ":", "int8": "--", "events": "-"}
 FORMAT_NAMES = {"int16": "int16", "int8": "int8", "events": "events in int8"}
 # Who is judged: the field of `Pooled`, and in words.
@@ -51,7 +52,7 @@ def replay_figure(cells: Sequence[Pooled], path_png: Path) -> Path:
         for ax in panels[-1]:
             ax.set_xlabel("flash for exemplars, KiB")
         handles, labels = panels[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=10)
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=10, handlelength=LEGEND_EM)
         try:
             figure.savefig(path_png, format="png", dpi=DPI, metadata={"Software": None})
         except OSError as error:
@@ -60,14 +61,12 @@ def replay_figure(cells: Sequence[Pooled], path_png: Path) -> Path:
 
 
 def _panel(ax: Axes, cells: Sequence[Pooled], field: str, passes: int) -> None:
-    """One line for each format and rate."""
+    """One line for each format and rate, each with its own colour and marker."""
     budgets = sorted({cell.way.budget_kib for cell in cells if cell.way != NO_REPLAY})
     ways = dict.fromkeys((cell.way.format, cell.way.rate) for cell in cells if cell.way != NO_REPLAY)
-    rates = sorted({rate for _, rate in ways})
-    for form, rate in ways:
+    for place, (form, rate) in enumerate(sorted(ways, key=lambda way: (way[0] != "events", way))):
         mine = [cell for cell in cells if (cell.passes, cell.way.format, cell.way.rate) == (passes, form, rate)]
         mine.sort(key=lambda cell: cell.way.budget_kib)
-        place = rates.index(rate)
         ax.errorbar(
             [budgets.index(cell.way.budget_kib) for cell in mine],
             [100 * getattr(cell, field) for cell in mine],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from deltatrain.training import DEFAULT_REPLAY_RATE
 UNIT_SPACE = "\N{NARROW NO-BREAK SPACE}"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LONGEST_LABEL = 14
+LONGEST_LINE = 20
 READOUTS = {
     "last": "a class at the last frame: cross-entropy",
     "frames": "a class at every frame: cross-entropy, mean over the frames",
@@ -34,10 +36,16 @@ def plain(text: str) -> str:
     return "".join("�" if unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} else c for c in text)
 
 
-def short(name: str) -> str:
+def short(name: str, longest: int = LONGEST_LABEL) -> str:
     """A name as the label of an axis."""
     shown = plain(name)
-    return shown if len(shown) <= LONGEST_LABEL else shown[: LONGEST_LABEL - 1] + "…"
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def lines(name: str) -> str:
+    """A name as the label of a row, in up to two lines."""
+    first, *rest = textwrap.wrap(plain(name), LONGEST_LINE) or [""]
+    return "\n".join([first, *rest[:1]]) if len(rest) < 2 else f"{first}\n{rest[0][: LONGEST_LINE - 1]}…"
 
 
 def percent(fraction: float) -> str:

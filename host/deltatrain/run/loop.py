@@ -245,17 +245,15 @@ class LongRun:
         )
 
     def _beside(self) -> dict[str, Any]:
-        """What stands beside the bar."""
+        """What stands beside the bar, the most important first."""
         events, possible = (sum(part) for part in zip(*self._occupied, strict=True)) if self._occupied else (0, 0)
-        totals = self.journal.totals
+        totals, refused = self.journal.totals, len(self.journal.refused)
         spent = time.monotonic() - self._started - self._paused
-        shown: dict[str, Any] = {
+        return {
             **self.journal.running.shown(),
-            "rate": f"{float(self._stream.settings.learning_rate):.3g}",
+            **({"refused": refused} if refused else {}),
+            "steps/s": f"{self._steps_here / max(spent, 1e-9):.1f}",
             "sparsity": 1 - events / possible if possible else 1.0,
             "saturated": sum(getattr(totals, name) for name in _SATURATIONS),
-            "steps/s": f"{self._steps_here / max(spent, 1e-9):.1f}",
+            "rate": f"{float(self._stream.settings.learning_rate):.3g}",
         }
-        if self.journal.refused:
-            shown["refused"] = len(self.journal.refused)
-        return shown
