@@ -96,8 +96,8 @@ def test_what_is_missing_is_told(target: str, words: str, tmp_path: Path, monkey
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     elf = tmp_path / "firmware.elf"
     elf.touch()
-    desk = Desk(board_of(target), "socket://127.0.0.1:1" if target == DISCOVERY else None)
-    with pytest.raises(DeviceError, match=words), desk.running(elf):
+    port = "socket://127.0.0.1:1" if target == DISCOVERY else None
+    with pytest.raises(DeviceError, match=words), Desk(board_of(target), port).running(elf):
         pass
 
 

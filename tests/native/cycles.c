@@ -4,8 +4,6 @@
  * Prints nothing and returns 0, or says what went wrong.
  */
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 /* In place of boards/common/cortex_m.h. */
 #define CORTEX_M_H
@@ -13,14 +11,8 @@
 static volatile uint32_t *settle(uint32_t address);
 
 #include "dwt.c"
+#include "check.h"
 
-#define CHECK(condition)                                       \
-    do {                                                       \
-        if (!(condition)) {                                    \
-            printf("line %d: %s\n", __LINE__, #condition);     \
-            exit(1);                                           \
-        }                                                      \
-    } while (0)
 #define TIMER_HZ 16000000u
 #define CYCLES_A_LOOK 4u
 

@@ -5,8 +5,6 @@
  */
 #define _GNU_SOURCE
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -17,17 +15,11 @@
 static volatile uint32_t *settle(uint32_t address);
 
 #include "stm32f4_flash.c"
+#include "check.h"
 
 #define ORIGIN 0x080C0000u /* sectors 10 and 11; the linker puts dt_flash there */
 #define SECTOR_BYTES 131072u
 #define BYTES (2u * SECTOR_BYTES)
-#define CHECK(condition)                                       \
-    do {                                                       \
-        if (!(condition)) {                                    \
-            printf("line %d: %s\n", __LINE__, #condition);     \
-            exit(1);                                           \
-        }                                                      \
-    } while (0)
 
 static uint32_t key, status, control = CR_LOCK;
 static int keys_given, is_shut, is_absent, busy_for, is_stuck, is_protected;

@@ -11,7 +11,7 @@ from pathlib import Path
 from deltatrain.errors import DeviceError, InputError
 from deltatrain.link.line import Line
 from deltatrain.targets import Board, Emulator, Probe, write_firmware
-from deltatrain.targets.process import PROBE, PROBE_S
+from deltatrain.targets.process import PROBE, PROBE_S, find_program
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Desk:
     ------
     InputError
         If a port is missing, or given for an emulator, which brings its own.
+    DeviceError
+        If the emulator is not installed.
     """
 
     board: Board
@@ -47,6 +49,8 @@ class Desk:
             raise InputError(
                 f"{self.board.target} is emulated, and brings its line with it; leave out --port and --probe"
             )
+        elif run is not None:
+            find_program(run)  # now rather than after the firmware was built
 
     @contextmanager
     def running(self, elf: Path) -> Iterator[str]:

@@ -58,8 +58,9 @@ def boards(terminal: Terminal) -> None:
         console.print("\nWhat compiles for them and runs them comes from:")
         for name, words in {name: words for board in known for name, words in board.install.items()}.items():
             console.print(f"  {name}: {words}", markup=False, soft_wrap=True)
-        console.print("A serial port with the firmware on it is a target too: /dev/ttyACM0, socket://HOST:PORT, …")
-        console.print("and so is one with MicroPython: micropython:/dev/ttyACM0, …")
+        console.print("\nA serial port is a target too:")
+        console.print("  /dev/ttyACM0, socket://HOST:PORT, …  with our firmware on it", soft_wrap=True)
+        console.print("  micropython:/dev/ttyACM0, …          with MicroPython on it", soft_wrap=True)
 
     terminal.result(values, show)
 

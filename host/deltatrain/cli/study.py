@@ -7,9 +7,9 @@ import click
 from deltatrain.cli.group import Group, Lazy
 
 STUDIES = {
-    "parity": Lazy("deltatrain.cli.parity:parity", "The same batch-1 training in float64 and in fixed point."),
-    "personal": Lazy("deltatrain.cli.personal:personal", "The main job for each held-out speaker and seed."),
-    "replay": Lazy("deltatrain.cli.replay:replay", "What stored exemplars of old speakers buy, by their bytes."),
+    "parity": Lazy("deltatrain.cli.study_parity:parity", "The same batch-1 training in float64 and in fixed point."),
+    "personal": Lazy("deltatrain.cli.study_personal:personal", "The main job for each held-out speaker and seed."),
+    "replay": Lazy("deltatrain.cli.study_replay:replay", "What stored exemplars of old speakers buy, by their bytes."),
 }
 
 

@@ -8,11 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from deltatrain.cli.options import (
-    data_options,
-    json_option,
-    per_class_option,
-)
+from deltatrain.cli.options import data_options, json_option, per_class_option
 from deltatrain.cli.terminal import Terminal, percent, print_table
 from deltatrain.demo import DemoConfig
 from deltatrain.replay_choice import NO_REPLAY, Way, choices, choices_without, pooled, write_csv
